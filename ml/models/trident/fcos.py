@@ -1,0 +1,171 @@
+"""FCOS on one level: a box from every location inside it (Tian et al. 2019). Used for regions and for words.
+
+Location (i, j) of a level with stride s stands at pixel ((j + 1/2) s, (i + 1/2) s).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FcosHead(nn.Module):
+    """A tower of 3x3 convolutions, then class logits, (l, t, r, b) and centerness, each one 3x3 convolution."""
+
+    def __init__(self, channels: int, classes: int, tower: int, stride: int, size: float) -> None:
+        """`size` is the typical distance from a location to its box's sides, in strides: where regression starts."""
+        super().__init__()
+        self.stride = stride
+        layers: list[nn.Module] = []
+        for _ in range(tower):
+            layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(groups_of(channels), channels), nn.ReLU()]
+        self.tower = nn.Sequential(*layers)
+        self.classes = nn.Conv2d(channels, classes, 3, padding=1)
+        self.sides = nn.Conv2d(channels, 4, 3, padding=1)
+        self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
+        # Focal loss starts from rare positives (Lin et al. 2017, section 4.1).
+        nn.init.constant_(self.classes.bias, -float(np.log((1 - 0.01) / 0.01)))  # type: ignore[arg-type]
+        nn.init.normal_(self.sides.weight, std=0.01)
+        nn.init.constant_(self.sides.bias, size)  # type: ignore[arg-type]
+
+    def forward(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From (B, C, h, w) to class logits (B, K, h, w), sides in pixels (B, 4, h, w), centerness logits (B, 1, h, w)."""
+        x = self.tower(level)
+        return self.classes(x), F.relu(self.sides(x).float()) * self.stride, self.centerness(x)
+
+
+def groups_of(channels: int) -> int:
+    """Groups for GroupNorm: 32, or the largest power of two that divides the channels."""
+    groups = 32
+    while channels % groups:
+        groups //= 2
+    return groups
+
+
+def locations(height: int, width: int, stride: int) -> Tensor:
+    """Pixel positions (x, y) of a level's locations: (height * width, 2)."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return (torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride
+
+
+def assign(boxes: np.ndarray, height: int, width: int, stride: int) -> np.ndarray:
+    """Which box each location belongs to: int32 (height, width), -1 for none.
+
+    A location inside several boxes belongs to the smallest. Boxes (N, 4) in pixels. Painting from the largest to
+    the smallest does this in time proportional to the boxes' area.
+    """
+    owner = np.full((height, width), -1, np.int32)
+    if len(boxes) == 0:
+        return owner
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    # Location j lies in [x1, x2) when (j + 1/2) s does, so when j is in [x1/s - 1/2, x2/s - 1/2).
+    cells = np.ceil(boxes / stride - 0.5).astype(int)
+    cells = np.clip(cells, 0, [width, height, width, height])
+    for i in np.argsort(-areas, kind="stable"):
+        x1, y1, x2, y2 = cells[i]
+        owner[y1:y2, x1:x2] = i
+    return owner
+
+
+def sides_to_boxes(points: Tensor, sides: Tensor) -> Tensor:
+    """(..., N, 2) locations and (..., N, 4) distances l, t, r, b to boxes (..., N, 4)."""
+    return torch.cat([points - sides[..., :2], points + sides[..., 2:]], -1)
+
+
+def centerness(points: Tensor, boxes: Tensor) -> Tensor:
+    """sqrt(min(l, r) / max(l, r) * min(t, b) / max(t, b)) of locations (N, 2) in boxes (N, 4): (N,)."""
+    low, high = points - boxes[:, :2], boxes[:, 2:] - points
+    ratio = torch.minimum(low, high).clamp(min=0) / torch.maximum(low, high).clamp(min=1e-6)
+    return ratio.prod(-1).sqrt()
+
+
+def focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sigmoid focal loss, element by element (Lin et al. 2017, equation 5)."""
+    p = logits.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    p_true = p * targets + (1 - p) * (1 - targets)
+    weight = alpha * targets + (1 - alpha) * (1 - targets)
+    return weight * (1 - p_true) ** gamma * cross
+
+
+def giou(a: Tensor, b: Tensor) -> Tensor:
+    """Generalised IoU of paired boxes (N, 4), (N, 4): (N,) in (-1, 1] (Rezatofighi et al. 2019)."""
+    overlap = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
+    area_a, area_b = (a[:, 2:] - a[:, :2]).clamp(min=0).prod(-1), (b[:, 2:] - b[:, :2]).clamp(min=0).prod(-1)
+    union = area_a + area_b - overlap
+    hull = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(-1)
+    return overlap / union.clamp(min=1e-6) - (hull - union) / hull.clamp(min=1e-6)
+
+
+def fcos_loss(
+    outputs: tuple[Tensor, Tensor, Tensor], owner: Tensor, boxes: Tensor, labels: Tensor, known: Tensor, stride: int
+) -> dict[str, Tensor]:
+    """Focal + (1 - GIoU) + centerness BCE, each over the number of positive locations.
+
+    outputs: logits (B, K, h, w), sides (B, 4, h, w), centerness (B, 1, h, w); owner: int (B, h, w), -1 for none;
+    boxes (B, N, 4); labels (B, N); known: bool (B,), pages without annotation take no part.
+    """
+    logits, sides, center = (output.float() for output in outputs)
+    classes, (height, width) = logits.shape[1], logits.shape[2:]
+    flat = owner.flatten(1).long()  # (B, h*w)
+    positive = (flat >= 0) & known[:, None]
+    index = flat.clamp(min=0)
+    label = torch.where(positive, labels.gather(1, index), -1)  # (B, h*w)
+    target = (label[..., None] == torch.arange(classes, device=label.device)).float()
+    count = positive.sum().clamp(min=1)
+    per_location = focal(logits.flatten(2).transpose(1, 2), target).sum(-1)
+    loss_class = (per_location * known[:, None]).sum() / count
+    points = locations(height, width, stride).to(boxes).expand(len(boxes), -1, -1)[positive]
+    truth = boxes.gather(1, index[..., None].expand(-1, -1, 4))[positive]
+    predicted = sides_to_boxes(points, sides.flatten(2).transpose(1, 2)[positive])
+    loss_box = (1 - giou(predicted, truth)).sum() / count
+    loss_center = (
+        F.binary_cross_entropy_with_logits(center.flatten(1)[positive], centerness(points, truth), reduction="sum") / count
+    )
+    return {"class": loss_class, "box": loss_box, "center": loss_center}
+
+
+def pairwise_iou(boxes: Tensor) -> Tensor:
+    """IoU of every box with every other on the same page: (B, N, 4) to (B, N, N)."""
+    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
+    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
+    overlap = (high - low).clamp(min=0).prod(-1)
+    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+    return overlap / (area[:, :, None] + area[:, None, :] - overlap).clamp(min=1e-6)
+
+
+def suppress(boxes: Tensor, threshold: float, rounds: int = 4) -> Tensor:
+    """Non-maximum suppression as matrix algebra: keep flags (B, N) for boxes (B, N, 4) sorted by falling score.
+
+    Cluster-NMS (Zheng et al. 2020): each round lets only kept boxes suppress. It equals greedy NMS once the rounds
+    reach the longest chain of suppressions, has static shapes, and exports to any runtime.
+    """
+    overlaps = pairwise_iou(boxes).triu(diagonal=1) > threshold  # [i, j]: i is better and covers j
+    keep = torch.ones_like(boxes[..., 0], dtype=torch.bool)
+    for _ in range(rounds):
+        keep = ~(overlaps & keep[:, :, None]).any(1)
+    return keep
+
+
+def decode(
+    outputs: tuple[Tensor, Tensor, Tensor], stride: int, candidates: int, keep: int, threshold: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best boxes of a level: boxes (B, keep, 4), scores (B, keep), labels (B, keep); score 0 marks an empty slot.
+
+    A location's score is sqrt(class * centerness). Only local peaks of it compete, which thins a text page's
+    thousands of positive locations to a few a word before boxes are compared.
+    """
+    logits, sides, center = outputs
+    score, label = (logits.float().sigmoid() * center.float().sigmoid()).sqrt().max(1)  # (B, h, w)
+    peak = F.max_pool2d(score[:, None], 3, stride=1, padding=1)[:, 0]
+    score = torch.where(score >= peak, score, 0.0).flatten(1)
+    best, index = score.topk(candidates, dim=1)  # (B, N)
+    points = locations(logits.shape[2], logits.shape[3], stride).to(best)
+    found = sides.flatten(2).transpose(1, 2).gather(1, index[..., None].expand(-1, -1, 4))
+    boxes = sides_to_boxes(points[index], found)
+    kept = suppress(boxes, threshold)
+    best, order = (best * kept).topk(keep, dim=1)
+    boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    return boxes, best, label.flatten(1).gather(1, index).gather(1, order)

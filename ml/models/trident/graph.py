@@ -1,0 +1,79 @@
+"""Trident as one graph from page to words, regions and texts: what is exported and served."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ml.models.trident.fcos import decode
+from ml.models.trident.network import Features, Trident
+
+#: Peaks compared, words kept and regions kept on a page. A dense letter page has about 600 words.
+CANDIDATES, WORDS = 1000, 768
+REGION_CANDIDATES, REGIONS = 64, 48
+WORD_OVERLAP, REGION_OVERLAP = 0.4, 0.5
+#: Words below this score are not read. Thresholds for people are in the card, and higher.
+FLOOR = 0.15
+
+
+class TridentGraph(nn.Module):
+    """Boxes, scores and CTC paths as arrays of fixed width; a score of 0 marks an empty slot."""
+
+    input_names = ("image", "boxes")
+    output_names = (
+        "word_boxes",
+        "word_scores",
+        "word_text",
+        "word_confidence",
+        "given_text",
+        "given_confidence",
+        "region_boxes",
+        "region_scores",
+        "region_labels",
+    )
+
+    def __init__(self, network: Trident) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
+        """Pages uint8 (B, H, W, 3) and boxes to read (B, Q, 4), in pixels; Q >= 1, an empty box reads nothing."""
+        network, config = self.network, self.network.config
+        features: Features = network(image)
+        found, scores, _ = decode(features.words, config.word_stride, CANDIDATES, WORDS, WORD_OVERLAP)
+        scores = torch.where(scores > FLOOR, scores, 0.0)
+        regions, region_scores, labels = decode(
+            features.regions, config.layout_stride, REGION_CANDIDATES, REGIONS, REGION_OVERLAP
+        )
+        every = torch.cat([found, boxes], 1)  # (B, WORDS + Q, 4)
+        # The first given box is always read, empty or not: no runtime is then handed a batch of no words at all.
+        given = (boxes[:, 1:, 2:] > boxes[:, 1:, :2]).all(-1)
+        real = torch.cat([scores > 0, torch.ones_like(scores[:, :1], dtype=torch.bool), given], 1)
+        text, confidence = self._read(features.level, every, real)
+        return (
+            found,
+            scores,
+            text[:, :WORDS],
+            confidence[:, :WORDS],
+            text[:, WORDS:],
+            confidence[:, WORDS:],
+            regions,
+            region_scores,
+            labels,
+        )
+
+    def _read(self, level: Tensor, boxes: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """CTC paths (B, N, T) and confidences (B, N) of the boxes marked real; the others cost nothing."""
+        index = real.nonzero()  # (M, 2): page, slot
+        page, slot = index[:, 0], index[:, 1]
+        rois = self.network.rois(level, boxes[page, slot], page)
+        probability, path = self.network.reader(rois).float().softmax(-1).max(-1)  # (M, T)
+        text = torch.zeros(*boxes.shape[:2], path.shape[1], dtype=torch.long).index_put((page, slot), path)
+        # The weakest column decides: one wrong character makes a word wrong.
+        confidence = torch.zeros(boxes.shape[:2]).index_put((page, slot), probability.amin(-1))
+        return text, confidence
+
+
+def graph_for(network: Trident) -> TridentGraph:
+    """The network as an exportable graph, in evaluation mode."""
+    return TridentGraph(network).eval()

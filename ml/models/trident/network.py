@@ -1,0 +1,123 @@
+"""Trident v4: a backbone, a feature pyramid, and three heads that find regions, find words and read them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ml.config import TridentConfig
+from ml.errors import InputError, UsageError
+from ml.models import charset
+from ml.models.trident.fcos import FcosHead, groups_of
+from ml.models.trident.reading import Decoder, ParallelReader, word_features
+from ml.pages.labels import PUBLAYNET
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which timm's weights expect
+
+
+@dataclass(frozen=True)
+class Features:
+    """What one pass over a batch of pages gives: the word level and both detection heads' outputs."""
+
+    level: Tensor  # (B, C, H/s, W/s), s = word stride
+    words: tuple[Tensor, Tensor, Tensor]
+    regions: tuple[Tensor, Tensor, Tensor]
+
+
+class FeaturePyramid(nn.Module):
+    """1x1 laterals, nearest upsampling and addition, 3x3 smoothing, GroupNorm (Lin et al. 2017)."""
+
+    def __init__(self, inputs: list[int], channels: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
+        self.smooth = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(groups_of(channels), channels))
+            for _ in inputs
+        )
+
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """Maps from fine to coarse, (B, C_i, h_i, w_i), to as many levels of (B, channels, h_i, w_i)."""
+        levels = [lateral(x) for lateral, x in zip(self.lateral, maps, strict=True)]
+        for i in range(len(levels) - 2, -1, -1):
+            levels[i] = levels[i] + F.interpolate(levels[i + 1], size=levels[i].shape[-2:], mode="nearest")
+        return [smooth(x) for smooth, x in zip(self.smooth, levels, strict=True)]
+
+
+class Trident(nn.Module):
+    """One network, three heads. Pages come as uint8 (B, H, W, 3) RGB, H and W multiples of 32."""
+
+    def __init__(self, config: TridentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.charset = charset.named(config.charset)
+        self.strides = [s for s in (4, 8, 16, 32) if s >= config.word_stride]
+        self.backbone = _backbone(config, self.strides)
+        self.neck = FeaturePyramid(self.backbone.feature_info.channels(), config.channels)  # type: ignore[operator,union-attr]
+        self.layout = FcosHead(config.channels, len(PUBLAYNET), config.tower, config.layout_stride, size=4.0)
+        self.words = FcosHead(config.channels, 1, config.tower, config.word_stride, size=3.0)
+        symbols = len(self.charset)
+        self.reader = ParallelReader(
+            config.channels, config.roi[0], config.reader_width, config.reader_layers, symbols, config.roi[1], config.dropout
+        )
+        self.decoder = (
+            Decoder(config.channels, config.roi, config.decoder_width, config.decoder_layers, symbols, config.length, config.dropout)
+            if config.decoder_layers
+            else None
+        )
+        self.register_buffer("mean", torch.tensor(MEAN) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(STD) * 255, persistent=False)
+
+    def forward(self, pages: Tensor) -> Features:
+        """One pass over pages, uint8 (B, H, W, 3)."""
+        # NHWC seen as NCHW is channels_last already: no copy.
+        x = ((pages.float() - self.mean) / self.std).permute(0, 3, 1, 2)
+        levels = self.neck(self.backbone(x))
+        level = levels[0]
+        return Features(level, self.words(level), self.layout(levels[self.strides.index(self.config.layout_stride)]))
+
+    def rois(self, level: Tensor, boxes: Tensor, page: Tensor) -> Tensor:
+        """Features (N, C, *roi) of words in boxes (N, 4), pixels, on pages `page` (N,)."""
+        return word_features(level, boxes, page, self.config.roi, self.config.word_stride)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters of each part."""
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+
+
+def _backbone(config: TridentConfig, strides: list[int]) -> nn.Module:
+    """The timm backbone with maps at `strides`. Raises UsageError for an unknown name, InputError for lost weights."""
+    try:
+        probe = timm.create_model(config.backbone, features_only=True, pretrained=False)
+    except RuntimeError as error:
+        near = timm.list_models(f"*{config.backbone.split('.')[0][:6]}*")[:5]
+        raise UsageError(f"trident.backbone: timm has no '{config.backbone}' ({error}); near: {', '.join(near) or 'none'}") from None
+    reductions = probe.feature_info.reduction()  # type: ignore[union-attr]
+    missing = [s for s in strides if s not in reductions]
+    if missing:
+        raise UsageError(f"trident.backbone: '{config.backbone}' has no maps at strides {missing}, only at {reductions}")
+    wanted = tuple(reductions.index(s) for s in strides)
+    if config.weights == "hub":
+        try:
+            return timm.create_model(config.backbone, features_only=True, pretrained=True, out_indices=wanted)
+        except Exception as error:  # the hub's client raises many kinds; all mean that the weights cannot be had
+            raise InputError(
+                f"trident.weights: the weights of '{config.backbone}' cannot be had from the hub ({type(error).__name__}); "
+                "give a local safetensors file, or null for random weights"
+            ) from error
+    backbone = timm.create_model(config.backbone, features_only=True, pretrained=False, out_indices=wanted)
+    if config.weights:
+        path = Path(config.weights)
+        if not path.exists():
+            raise UsageError(f"trident.weights: {path}: no such file")
+        weights = load_file(path)
+        lost = [key for key in backbone.state_dict() if key not in weights]
+        if lost:
+            raise InputError(f"{path}: not weights of '{config.backbone}': {len(lost)} tensors are missing, '{lost[0]}' first")
+        backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
+    return backbone

@@ -1,0 +1,73 @@
+"""Trident's pre- and post-processing: a page to a canvas, arrays to words and regions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ml.models.charset import Charset
+from ml.models.processor import Arrays, Card, Transform, letterbox
+from ml.pages.labels import FROM_PUBLAYNET
+from ml.pages.order import lines_of
+from ml.pages.result import FoundRegion, PageResult, ReadWord
+
+#: Canvas sides are multiples of this: few shapes, because every new one costs a runtime memory and set-up time.
+BUCKET = 64
+SMALLEST = 256
+
+
+def canvas_of(width: int, height: int, long_edge: int) -> tuple[float, int, int]:
+    """Scale, canvas height and canvas width on which a page of width x height is read."""
+    scale = long_edge / max(width, height)
+    side = lambda length: max(SMALLEST, -(-round(length * scale) // BUCKET) * BUCKET)  # noqa: E731
+    return scale, side(height), side(width)
+
+
+class TridentProcessor:
+    """Configured by the card: charset, labels, long edge, thresholds."""
+
+    def __init__(self, card: Card) -> None:
+        self.long_edge: int = card["preprocess"]["long_edge"]
+        self.threshold: float = card["thresholds"]["word"]
+        self.region_threshold: float = card["thresholds"]["region"]
+        self.labels: list[str] = card["labels"]
+        self.charset = Charset(card["charset"])
+
+    def prepare(self, pixels: np.ndarray, boxes: np.ndarray | None = None) -> tuple[Arrays, Transform]:
+        """See `Processor.prepare`."""
+        height, width = pixels.shape[:2]
+        scale, canvas_height, canvas_width = canvas_of(width, height, self.long_edge)
+        transform = Transform(width, height, scale)
+        given = transform.to_canvas(boxes) if boxes is not None and len(boxes) else np.zeros((1, 4), np.float32)
+        return {"image": letterbox(pixels, scale, canvas_height, canvas_width)[None], "boxes": given[None]}, transform
+
+    def finish(self, outputs: Arrays, transform: Transform) -> PageResult:
+        """See `Processor.finish`."""
+        first = {name: value[0] for name, value in outputs.items()}
+        kept = first["word_scores"] >= self.threshold
+        words = self._words(
+            transform.to_page(first["word_boxes"][kept]),
+            first["word_text"][kept],
+            np.minimum(first["word_scores"], first["word_confidence"])[kept],
+        )
+        given = self._words(
+            np.zeros((len(first["given_text"]), 4)), first["given_text"], first["given_confidence"]
+        )
+        regions = tuple(
+            FoundRegion(tuple(map(float, box)), self.labels[label], float(score))  # type: ignore[arg-type]
+            for box, label, score in zip(
+                transform.to_page(first["region_boxes"]), first["region_labels"], first["region_scores"], strict=True
+            )
+            if score >= self.region_threshold and box[2] > box[0] and box[3] > box[1]
+        )
+        ordered = tuple(word for line in lines_of([w for w in words if w.box[2] > w.box[0] and w.box[3] > w.box[1]]) for word in line)
+        return PageResult(transform.width, transform.height, ordered, regions, tuple(given))
+
+    def _words(self, boxes: np.ndarray, paths: np.ndarray, scores: np.ndarray) -> list[ReadWord]:
+        return [
+            ReadWord(tuple(map(float, box)), self.charset.decode_ctc(path.tolist()), float(score))  # type: ignore[arg-type]
+            for box, path, score in zip(boxes, paths, scores, strict=True)
+        ]
+
+
+#: Names of Trident's classes as the card gives them: its five, in canonical words.
+LABELS = list(FROM_PUBLAYNET.values())

@@ -1,0 +1,156 @@
+"""Reading a word from its features: a parallel head (CTC) and an autoregressive decoder, trained together."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import roi_align
+
+from ml.models.charset import EOS, PAD, SOS
+from ml.models.trident.fcos import groups_of
+
+#: A word's features are taken from its ink box widened by this share of its height on every side.
+MARGIN = 0.15
+
+
+def widened(boxes: Tensor) -> Tensor:
+    """Boxes (..., 4) grown by `MARGIN` of their height on every side."""
+    margin = MARGIN * (boxes[..., 3] - boxes[..., 1]).clamp(min=0)
+    return boxes + torch.stack([-margin, -margin, margin, margin], -1)
+
+
+def word_features(level: Tensor, boxes: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """RoIAlign: features (N, C, *size) of boxes (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
+    rois = torch.cat([page[:, None].to(level.dtype), widened(boxes).to(level.dtype)], 1)
+    return roi_align(level, rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+
+
+def sinusoid(length: int, width: int) -> Tensor:
+    """Sinusoidal positions (length, width) (Vaswani et al. 2017)."""
+    angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+class ParallelReader(nn.Module):
+    """All characters at once: convolutions pool the height away, an encoder looks along the columns, CTC aligns."""
+
+    def __init__(self, channels: int, height: int, width: int, layers: int, symbols: int, columns: int, dropout: float) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(channels, width, 1)
+        pools = int(math.log2(height)) - 1  # down to two rows, which are then laid side by side
+        self.pool = nn.Sequential(
+            *(
+                layer
+                for _ in range(pools)
+                for layer in (
+                    nn.Conv2d(width, width, 3, stride=(2, 1), padding=1, bias=False),
+                    nn.GroupNorm(groups_of(width), width),
+                    nn.ReLU(),
+                )
+            )
+        )
+        self.join = nn.Linear(width * (height >> pools), width)
+        self.register_buffer("position", sinusoid(columns, width), persistent=False)
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.symbols = nn.Linear(width, symbols)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (N, C, height, columns) to logits (N, columns, symbols)."""
+        x = self.pool(F.relu(self.enter(features)))
+        x = self.join(x.flatten(1, 2).transpose(1, 2)) + self.position
+        for layer in self.encoder:
+            x = layer(x)
+        return self.symbols(self.norm(x))
+
+
+class Decoder(nn.Module):
+    """Character after character: a causal transformer decoder over the word's features."""
+
+    def __init__(self, channels: int, size: tuple[int, int], width: int, layers: int, symbols: int, length: int, dropout: float) -> None:
+        super().__init__()
+        self.length = length
+        self.enter = nn.Conv2d(channels, width, 1)
+        self.register_buffer("memory_position", sinusoid(size[0] * size[1], width), persistent=False)
+        self.register_buffer("position", sinusoid(length, width), persistent=False)
+        self.embed = nn.Embedding(symbols, width)
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(width, max(1, width // 32), 4 * width, dropout, batch_first=True, norm_first=True)
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.symbols = nn.Linear(width, symbols)
+
+    def remember(self, features: Tensor) -> Tensor:
+        """Features (N, C, h, w) to the memory (N, h*w, width) that the characters attend to."""
+        return self.enter(features).flatten(2).transpose(1, 2) + self.memory_position
+
+    def forward(self, memory: Tensor, ids: Tensor) -> Tensor:
+        """Logits (N, L, symbols) of the character after each of `ids` (N, L), which begin with `SOS`."""
+        x = self.embed(ids) * math.sqrt(self.embed.embedding_dim) + self.position[: ids.shape[1]]
+        mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
+        for layer in self.layers:
+            x = layer(x, memory, tgt_mask=mask)
+        return self.symbols(self.norm(x))
+
+    @torch.no_grad()
+    def greedy(self, memory: Tensor) -> Tensor:
+        """The likeliest character at each step: ids (N, <= length) without `SOS`, padded after `EOS`."""
+        ids = torch.full((len(memory), 1), SOS, device=memory.device)
+        ended = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
+        for _ in range(self.length - 1):
+            step = self(memory, ids)[:, -1].argmax(-1)
+            step = torch.where(ended, PAD, step)
+            ids = torch.cat([ids, step[:, None]], 1)
+            ended |= step == EOS
+            if ended.all():
+                break
+        return ids[:, 1:]
+
+    @torch.no_grad()
+    def beam(self, memory: Tensor, width: int, length_bonus: float = 0.0) -> Tensor:
+        """Beam search: ids (N, <= length) of the best of `width` hypotheses; `length_bonus` is added per character."""
+        n, device = len(memory), memory.device
+        memory = memory.repeat_interleave(width, 0)
+        ids = torch.full((n * width, 1), SOS, device=device)
+        score = torch.full((n, width), -torch.inf, device=device)
+        score[:, 0] = 0.0
+        ended = torch.zeros(n * width, dtype=torch.bool, device=device)
+        for _ in range(self.length - 1):
+            step = self(memory, ids)[:, -1].float().log_softmax(-1) + length_bonus
+            symbols = step.shape[-1]
+            step[ended] = -torch.inf  # an ended hypothesis goes on with PAD, at no cost
+            step[ended, PAD] = 0.0
+            score, choice = (score[..., None] + step.view(n, width, symbols)).flatten(1).topk(width, dim=1)
+            parent = (choice // symbols + torch.arange(n, device=device)[:, None] * width).flatten()
+            ids = torch.cat([ids[parent], (choice % symbols).flatten()[:, None]], 1)
+            ended = ended[parent] | (ids[:, -1] == EOS)
+            if ended.all():
+                break
+        return ids.view(n, width, -1)[:, 0, 1:]
+
+
+def ctc_loss(logits: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
+    """Mean CTC loss a character. logits (N, T, symbols); targets (N, L) padded with `PAD`; lengths (N,)."""
+    n, columns = logits.shape[:2]
+    losses = F.ctc_loss(
+        logits.float().log_softmax(-1).transpose(0, 1),
+        targets,
+        torch.full((n,), columns, dtype=torch.long),
+        lengths,
+        blank=PAD,
+        reduction="none",
+        zero_infinity=True,  # a word longer than its columns allow teaches nothing
+    )
+    return (losses / lengths.clamp(min=1)).mean()
+
+
+def decoder_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    """Cross-entropy with label smoothing; pads are ignored. logits (N, L, symbols), targets (N, L)."""
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)

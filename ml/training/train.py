@@ -1,0 +1,88 @@
+"""`scriptorium train`: one command for the models that learn from pages alone."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from ml.config import Params, add_params_option, load_params
+from ml.errors import UsageError
+
+#: Resumable states lie here, outside of what DVC owns and may delete.
+STATES = Path(".scriptorium") / "training"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", choices=["trident", "teacher"], help="which model to train")
+    parser.add_argument("--data", type=Path, default=Path("data/snapshot"), metavar="DIR", help="the dataset (default: %(default)s)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="augmentation cache; without it pages are used as they are")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoint folder (default: models/NAME)")
+    parser.add_argument("--metrics", type=Path, default=Path("metrics"), metavar="DIR", help="folder of NAME.json and NAME.csv")
+    parser.add_argument("--fresh", action="store_true", help="forget a training that was interrupted, and start over")
+    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: %(default)s)")
+    add_params_option(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    params = load_params(args.params)
+    snapshot_digest(args.data)  # a missing dataset is said before torch is loaded
+    out = args.out or Path("models") / args.name
+    if args.name == "teacher":
+        from ml.training.layout import train_teacher
+
+        state = training_state("teacher", params.teacher.model_dump_json(), params.seed, args.data, args.fresh)
+        train_teacher(params, args.data, args.cache, out, metrics=args.metrics, state=state, workers=args.workers)
+    else:
+        state = training_state("trident", params.trident.model_dump_json(), params.seed, args.data, args.fresh)
+        _train_trident(params, args, out, state)
+    shutil.rmtree(state, ignore_errors=True)  # the checkpoint is whole: nothing is left to resume
+    return 0
+
+
+def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: Path) -> None:
+    from ml.training.checkpoint import save
+    from ml.training.engine import fit
+    from ml.training.trident import card, make
+
+    system, steps = make(params, args.data, args.cache)
+    counts = system.network.parameter_counts()
+    print("trident: " + ", ".join(f"{part} {n / 1e6:.2f} M" for part, n in counts.items()) + f"; {sum(counts.values()) / 1e6:.2f} M in all")
+    summary = fit(
+        system,
+        steps,
+        params.trident.training,
+        seed=params.seed,
+        state=state,
+        log=args.metrics / "trident.csv",
+        what="trident",
+        workers=args.workers,
+    )
+    save(out, system.network, card(system.network, snapshot_digest(args.data), summary.metrics))
+    write_metrics(args.metrics / "trident.json", summary.metrics, best_step=summary.best_step, parameters=sum(counts.values()))
+    print(f"{out}: best at step {summary.best_step} of {summary.steps}, " + ", ".join(f"{k} {v:.3f}" for k, v in summary.metrics.items()))
+
+
+def write_metrics(path: Path, metrics: dict[str, float], **more: float) -> None:
+    """A stage's figures as JSON, which DVC and Dagster read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({k: round(v, 6) for k, v in (metrics | more).items()}, indent=1) + "\n", encoding="utf-8")
+
+
+def snapshot_digest(data: Path) -> str:
+    """The digest of a dataset, which checkpoints carry. Raises UsageError where there is no dataset."""
+    try:
+        return json.loads((data / "manifest.json").read_text(encoding="utf-8"))["digest"]
+    except FileNotFoundError:
+        raise UsageError(f"{data}: no dataset (manifest.json is missing); make one with `scriptorium snapshot`") from None
+
+
+def training_state(name: str, config: str, seed: int, data: Path, fresh: bool = False) -> Path:
+    """Where a training of these parameters on this data keeps its resumable state: never shared with another."""
+    key = hashlib.sha256(f"{config}\n{seed}\n{snapshot_digest(data)}".encode()).hexdigest()[:16]
+    state = STATES / f"{name}-{key}"
+    if fresh:
+        shutil.rmtree(state, ignore_errors=True)
+    return state

@@ -1,0 +1,250 @@
+"""Training Trident: pages to targets, and the losses of its three heads together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ml.augment.cache import AugmentationCache
+from ml.config import Params, TridentConfig
+from ml.errors import InputError
+from ml.models import charset
+from ml.models.charset import EOS, PAD, SOS
+from ml.models.processor import Card, letterbox
+from ml.models.trident.fcos import assign, fcos_loss
+from ml.models.trident.network import Trident
+from ml.models.trident.processor import LABELS, canvas_of
+from ml.models.trident.reading import ctc_loss, decoder_loss
+from ml.pages import Page
+from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
+from ml.pages.store import PageStore
+from ml.training.engine import Steps
+
+Batch = dict[str, Tensor]
+
+
+class TridentSteps(Steps):
+    """Batches of pages of one canvas shape; batch k is a function of (seed, k)."""
+
+    def __init__(self, data: Path, cache: AugmentationCache | None, config: TridentConfig, seed: int) -> None:
+        self.train, self.val = PageStore(data / "train"), PageStore(data / "val")
+        if len(self.train) == 0 or len(self.val) == 0:
+            raise InputError(f"{data}: training needs pages in both train/ and val/; land more documents")
+        self.cache, self.config, self.seed = cache, config, seed
+        self.charset = charset.named(config.charset)
+        self.buckets = self._buckets(self.train)
+        self.epoch = sum(-(-len(pages) // config.training.batch) for pages in self.buckets.values())
+
+    def _buckets(self, store: PageStore) -> dict[tuple[int, int], list[int]]:
+        """Page numbers by canvas shape, in a fixed order."""
+        buckets: dict[tuple[int, int], list[int]] = {}
+        for number, entry in enumerate(store.entries):
+            _, *shape = canvas_of(entry.width, entry.height, self.config.long_edge)
+            buckets.setdefault((shape[0], shape[1]), []).append(number)
+        return dict(sorted(buckets.items()))
+
+    def __getitem__(self, step: int) -> Batch:
+        pages = self._epoch_batches(step // self.epoch)[step % self.epoch]
+        rng = np.random.default_rng([self.seed, step])
+        return self._batch([self.train[i] for i in pages], rng)
+
+    def _epoch_batches(self, epoch: int) -> list[list[int]]:
+        """All batches of an epoch, shuffled: every page once, the last batch of a bucket filled from its start."""
+        rng = np.random.default_rng([self.seed, epoch, 1])
+        size, batches = self.config.training.batch, []
+        for pages in self.buckets.values():
+            order = rng.permutation(pages)
+            order = np.resize(order, -(-len(order) // size) * size)
+            batches += order.reshape(-1, size).tolist()
+        return [batches[i] for i in rng.permutation(len(batches))]
+
+    def validation(self) -> Iterable[Batch]:
+        size = self.config.training.batch
+        for pages in self._buckets(self.val).values():
+            for start in range(0, len(pages), size):
+                yield self._batch([self.val[i] for i in pages[start : start + size]], None)
+
+    def _batch(self, pages: list[Page], rng: np.random.Generator | None) -> Batch:
+        """Targets of pages that share a canvas. Without `rng` (validation) nothing is drawn at random."""
+        config = self.config
+        _, height, width = canvas_of(pages[0].width, pages[0].height, config.long_edge)
+        items = [self._page(page, height, width, rng) for page in pages]
+        batch = {key: _stack([item[key] for item in items]) for key in items[0]}
+        return {key: torch.from_numpy(value) for key, value in batch.items()}
+
+    def _page(self, page: Page, height: int, width: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        config = self.config
+        scale, *_ = canvas_of(page.width, page.height, config.long_edge)
+        image = letterbox(self._pixels(page, rng), scale, height, width)
+        if rng is not None and rng.random() < config.erasing:
+            _erase(image, rng)
+        words = [w for w in page.words or () if w.text and w.box[2] > w.box[0] and w.box[3] > w.box[1]]
+        boxes = np.array([w.box for w in words], np.float32).reshape(-1, 4) * scale
+        text = np.full((len(words), config.length), PAD, np.int64)
+        for i, word in enumerate(words):
+            ids = self.charset.encode(word.text)[: config.length - 1]
+            text[i, : len(ids) + 1] = [*ids, EOS]
+        regions = [(r.box, TO_PUBLAYNET.get(r.label)) for r in page.regions or ()]
+        known = [(box, PUBLAYNET.index(label)) for box, label in regions if label]
+        region_boxes = np.array([box for box, _ in known], np.float32).reshape(-1, 4) * scale
+        stride, layout = config.word_stride, config.layout_stride
+        return {
+            "image": image,
+            "word_boxes": _some(boxes),
+            "word_text": _some(text),
+            "word_owner": assign(boxes, height // stride, width // stride, stride),
+            "words_known": np.array(page.words is not None),
+            "region_boxes": _some(region_boxes),
+            "region_labels": _some(np.array([label for _, label in known], np.int64)),
+            "region_owner": assign(region_boxes, height // layout, width // layout, layout),
+            "regions_known": np.array(page.regions is not None),
+        }
+
+    def _pixels(self, page: Page, rng: np.random.Generator | None) -> np.ndarray:
+        """The page as it is, or one of its cached variants."""
+        if rng is None or self.cache is None:
+            return page.pixels()
+        variant = int(rng.integers(self.cache.variants + 1))
+        return page.pixels() if variant == self.cache.variants else self.cache.image(page.id, variant)
+
+
+def _some(rows: np.ndarray) -> np.ndarray:
+    """The rows, or one of zeros where there are none, so that every batch has something to index."""
+    return rows if len(rows) else np.zeros((1, *rows.shape[1:]), rows.dtype)
+
+
+def _stack(arrays: list[np.ndarray]) -> np.ndarray:
+    """Stack arrays, those of different lengths padded at the end with zeros."""
+    if len({a.shape for a in arrays}) == 1:
+        return np.stack(arrays)
+    length = max(len(a) for a in arrays)
+    return np.stack([np.pad(a, [(0, length - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in arrays])
+
+
+def _erase(image: np.ndarray, rng: np.random.Generator) -> None:
+    """Random erasing (Zhong et al. 2020) with patches of 0.1 to 1 % of the page: a stain, not a missing page."""
+    height, width = image.shape[:2]
+    area, ratio = rng.uniform(0.001, 0.01) * height * width, np.exp(rng.uniform(-1, 1))
+    h, w = min(height, int(np.sqrt(area / ratio)) + 1), min(width, int(np.sqrt(area * ratio)) + 1)
+    y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    image[y : y + h, x : x + w] = rng.integers(0, 256, 3, dtype=np.uint8)
+
+
+class TridentSystem(nn.Module):
+    """Trident with its losses: layout, word detection, and reading by both heads."""
+
+    selection: tuple[str, Literal["min", "max"]] = ("reading", "min")
+
+    def __init__(self, network: Trident, layout_known: bool) -> None:
+        super().__init__()
+        self.network = network
+        config = network.config
+        #: 0 while no page of the dataset has annotated regions; it returns by itself when one has.
+        self.layout_weight = config.layout_weight if layout_known else 0.0
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses of one batch; 'total' is their weighted sum."""
+        network, config = self.network, self.network.config
+        features = network(batch["image"])
+        zero = features.level.new_zeros((), dtype=torch.float32)
+        ones = torch.zeros_like(batch["word_text"][..., 0])
+        parts = fcos_loss(
+            features.words, batch["word_owner"], batch["word_boxes"], ones, batch["words_known"], config.word_stride
+        )
+        detection = torch.stack(list(parts.values())).sum()
+        layout = zero
+        if self.layout_weight and bool(batch["regions_known"].any()):
+            layout = torch.stack(
+                list(
+                    fcos_loss(
+                        features.regions,
+                        batch["region_owner"],
+                        batch["region_boxes"],
+                        batch["region_labels"],
+                        batch["regions_known"],
+                        config.layout_stride,
+                    ).values()
+                )
+            ).sum()
+        parallel, serial = self._reading(features.level, batch)
+        total = (
+            self.layout_weight * layout
+            + config.detection_weight * detection
+            + config.reading_weight * (parallel + serial)
+        )
+        return {"total": total, "layout": layout, "detection": detection, "ctc": parallel, "decoder": serial}
+
+    def _reading(self, level: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """CTC loss over up to `page_words` words a page, decoder loss over up to `decoder_words` a batch."""
+        network, config = self.network, self.network.config
+        page, slot = self._sample(batch["word_text"], config.page_words * len(level))
+        zero = level.new_zeros((), dtype=torch.float32)
+        if len(page) == 0:
+            return zero, zero
+        boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
+        if self.training:
+            boxes = _jitter(boxes)
+        rois = network.rois(level, boxes, page)
+        characters = torch.where(text == EOS, PAD, text)
+        parallel = ctc_loss(network.reader(rois), characters, (characters != PAD).sum(-1))
+        if network.decoder is None:
+            return parallel, zero
+        some = slice(0, config.decoder_words if self.training else None)
+        starts = torch.cat([torch.full_like(text[some, :1], SOS), text[some, :-1]], 1)
+        logits = network.decoder(network.decoder.remember(rois[some]), starts)
+        return parallel, decoder_loss(logits, text[some], config.smoothing)
+
+    def _sample(self, text: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        """Page and slot numbers of the batch's words; shuffled in training, so that a cut at `most` is fair."""
+        page, slot = (text[..., 0] != PAD).nonzero(as_tuple=True)
+        if self.training:
+            order = torch.randperm(len(page), device=page.device)[:most]
+            page, slot = page[order], slot[order]
+        return page, slot
+
+    def validate(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Mean losses over held-out pages; 'reading' selects the checkpoint."""
+        sums: dict[str, float] = {}
+        count = 0
+        for batch in batches:
+            count += 1
+            for name, value in self.loss(batch).items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        means: dict[str, Any] = {name: value / max(1, count) for name, value in sums.items()}
+        return {"loss": means.pop("total"), **means, "reading": means["ctc"] + means["decoder"]}
+
+
+def _jitter(boxes: Tensor) -> Tensor:
+    """Move each side by up to 12 % of the word's height: the reader will be given found boxes, not true ones."""
+    height = (boxes[:, 3] - boxes[:, 1]).clamp(min=1)[:, None]
+    return boxes + (torch.rand_like(boxes) * 2 - 1) * 0.12 * height
+
+
+def make(params: Params, data: Path, cache: Path | None) -> tuple[TridentSystem, TridentSteps]:
+    """The system and its data. The network's first weights are a function of the seed."""
+    steps = TridentSteps(data, AugmentationCache(cache) if cache else None, params.trident, params.seed)
+    torch.manual_seed(params.seed)
+    network = Trident(params.trident).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    known = any(entry.regions is not None for entry in steps.train.entries)
+    return TridentSystem(network, known), steps
+
+
+def card(network: Trident, data: str, metrics: dict[str, float]) -> Card:
+    """The checkpoint's model card."""
+    return {
+        "name": "trident",
+        "model": "trident",
+        "version": 1,
+        "config": network.config.model_dump(mode="json", exclude={"training"}),
+        "labels": LABELS,
+        "charset": network.charset.symbols,
+        "preprocess": {"long_edge": network.config.long_edge},
+        "thresholds": {"word": 0.4, "region": 0.3},
+        "data": data,
+        "metrics": metrics,
+    }
