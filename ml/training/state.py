@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ml.errors import InputError
@@ -68,6 +69,6 @@ def load_state(folder: Path) -> dict[str, Any] | None:
             try:
                 tensors = load_file(candidate / "tensors.safetensors")
                 return _join(json.loads((candidate / "state.json").read_text(encoding="utf-8")), tensors)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, SafetensorError) as error:
                 raise InputError(f"{candidate}: the training state is damaged ({error}); delete the folder to start over") from error
     return None

@@ -27,7 +27,8 @@ class FcosHead(nn.Module):
         self.centerness = nn.Conv2d(channels, 1, 3, padding=1)
         # Focal loss starts from rare positives (Lin et al. 2017, section 4.1).
         nn.init.constant_(self.classes.bias, -float(np.log((1 - 0.01) / 0.01)))  # type: ignore[arg-type]
-        nn.init.normal_(self.sides.weight, std=0.01)
+        for convolution in (self.classes, self.sides, self.centerness):
+            nn.init.normal_(convolution.weight, std=0.01)
         nn.init.constant_(self.sides.bias, size)  # type: ignore[arg-type]
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import nms
+
+from ml.models.trident.fcos import (
+    assign,
+    centerness,
+    decode,
+    fcos_loss,
+    focal,
+    giou,
+    locations,
+    sides_to_boxes,
+    suppress,
+)
+
+
+def test_a_location_inside_nested_boxes_belongs_to_the_smallest():
+    boxes = np.array([[0, 0, 40, 40], [8, 8, 24, 24], [30, 0, 40, 10]], np.float32)
+    owner = assign(boxes, 5, 5, 8)  # locations at 4, 12, 20, 28, 36
+    assert owner.tolist() == [
+        [0, 0, 0, 0, 2],
+        [0, 1, 1, 0, 0],
+        [0, 1, 1, 0, 0],
+        [0, 0, 0, 0, 0],
+        [0, 0, 0, 0, 0],
+    ]
+
+
+def test_locations_outside_every_box_belong_to_none():
+    assert (assign(np.zeros((0, 4), np.float32), 2, 3, 8) == -1).all()
+    assert (assign(np.array([[100, 100, 200, 200]], np.float32), 2, 3, 8) == -1).all()
+
+
+def test_assignment_agrees_with_the_definition_on_random_boxes():
+    rng = np.random.default_rng(0)
+    for stride in (4, 8):
+        low = rng.uniform(0, 60, (12, 2))
+        boxes = np.concatenate([low, low + rng.uniform(1, 40, (12, 2))], 1).astype(np.float32)
+        owner = assign(boxes, 96 // stride, 96 // stride, stride).ravel()
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+        for place, (x, y) in enumerate(locations(96 // stride, 96 // stride, stride).numpy()):
+            inside = [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x < x2 and y1 <= y < y2]
+            assert owner[place] == (min(inside, key=lambda i: areas[i]) if inside else -1)
+
+
+def test_centerness_is_one_in_the_middle_and_as_computed_by_hand_elsewhere():
+    box = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).expand(2, 4)
+    # At (2, 4): l, r = 2, 6 and t, b = 4, 4, so sqrt(2/6 * 1).
+    assert centerness(torch.tensor([[4.0, 4.0], [2.0, 4.0]]), box).tolist() == pytest.approx([1.0, math.sqrt(1 / 3)])
+
+
+def test_focal_loss_by_hand():
+    # p = 1/2: alpha * (1/2)^2 * ln 2 for a positive, (1 - alpha) * (1/2)^2 * ln 2 for a negative.
+    loss = focal(torch.zeros(2), torch.tensor([1.0, 0.0]))
+    assert loss.tolist() == pytest.approx([0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)])
+
+
+def test_giou_of_equal_overlapping_and_disjoint_boxes():
+    a = torch.tensor([[0.0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1]])
+    b = torch.tensor([[0.0, 0, 2, 2], [1, 0, 3, 2], [2, 0, 3, 1]])
+    # Overlapping: 2/6 - 0. Disjoint: 0 - (3 - 2)/3.
+    assert giou(a, b).tolist() == pytest.approx([1.0, 1 / 3, -1 / 3])
+
+
+def test_sides_and_boxes_are_inverse():
+    points, box = torch.tensor([[4.0, 4.0]]), torch.tensor([[1.0, 2.0, 9.0, 7.0]])
+    sides = torch.cat([points - box[:, :2], box[:, 2:] - points], 1)
+    assert torch.equal(sides_to_boxes(points, sides), box)
+
+
+def _one_word(known: bool):
+    boxes = torch.tensor([[[4.0, 4.0, 20.0, 12.0]]])
+    owner = torch.from_numpy(assign(boxes[0].numpy(), 4, 8, 4))[None]
+    outputs = tuple(torch.zeros(1, c, 4, 8, requires_grad=True) for c in (1, 4, 1))
+    parts = fcos_loss(outputs, owner, boxes, torch.zeros(1, 1, dtype=torch.long), torch.tensor([known]), 4)
+    return outputs, parts
+
+
+def test_a_page_without_annotation_teaches_nothing():
+    outputs, parts = _one_word(known=False)
+    assert sum(parts.values()).item() == 0.0
+    sum(parts.values()).backward()
+    assert all(not output.grad.any() for output in outputs if output.grad is not None)
+
+
+def test_focal_term_is_normalised_by_positive_locations():
+    _, parts = _one_word(known=True)
+    # The word covers 4 x 2 locations of 32; every logit is 0.
+    assert parts["class"].item() == pytest.approx((8 * 0.25 + 24 * 0.75) * 0.25 * math.log(2) / 8, rel=1e-5)
+
+
+def test_suppression_equals_greedy_nms():
+    torch.manual_seed(0)
+    low = torch.rand(60, 2) * 80
+    boxes = torch.cat([low, low + 10 + torch.rand(60, 2) * 30], 1)
+    scores = torch.rand(60).sort(descending=True).values
+    kept = suppress(boxes[None], 0.4, rounds=20)[0].nonzero().flatten()
+    assert kept.tolist() == sorted(nms(boxes, scores, 0.4).tolist())
+
+
+def test_decoding_returns_the_box_that_the_outputs_describe():
+    logits, sides, center = torch.full((1, 2, 8, 8), -9.0), torch.ones(1, 4, 8, 8), torch.full((1, 1, 8, 8), 4.0)
+    logits[0, 1, 3, 5] = 4.0
+    sides[0, :, 3, 5] = torch.tensor([10.0, 4.0, 6.0, 3.0])
+    boxes, scores, labels = decode((logits, sides, center), 4, candidates=16, keep=4, threshold=0.5)
+    assert boxes[0, 0].tolist() == [22 - 10, 14 - 4, 22 + 6, 14 + 3]
+    assert labels[0, 0] == 1
+    assert scores[0, 0].item() == pytest.approx(torch.sigmoid(torch.tensor(4.0)).item())

@@ -1,0 +1,85 @@
+import math
+
+import pytest
+import torch
+
+from ml.models.charset import EOS, MARKERS, PAD, SOS, Charset, named
+from ml.models.trident.reading import Decoder, ctc_loss, decoder_loss, word_features
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(0)
+    return Decoder(8, (2, 4), 32, 2, 12, 10, 0.0).eval()
+
+
+def test_text_survives_coding_and_decoding():
+    charset = named("english")
+    text = "Total: 1,234.50 £"
+    assert charset.decode([*charset.encode(text.replace(" ", "")), EOS, 9, 9]) == text.replace(" ", "")
+
+
+def test_a_character_outside_the_charset_is_unknown_and_is_named():
+    charset = Charset("abc")
+    assert charset.decode(charset.encode("axb")) == "a\ufffdb"
+    assert charset.outside("axby") == {"x", "y"}
+
+
+def test_ctc_path_merges_repeats_and_keeps_doubled_letters_apart():
+    charset = Charset("helo")
+    h, e, l, o = (charset.encode(c)[0] for c in "helo")  # noqa: E741
+    assert charset.decode_ctc([h, h, PAD, e, l, l, PAD, l, o, PAD]) == "hello"
+
+
+def test_ctc_loss_is_the_probability_of_all_paths_by_hand():
+    # Two columns, uniform over 3 symbols; the text "a" has the paths a-, -a, aa: 3/9.
+    loss = ctc_loss(torch.zeros(1, 2, 3), torch.tensor([[1]]), torch.tensor([1]))
+    assert loss.item() == pytest.approx(math.log(3), rel=1e-5)
+
+
+def test_decoder_loss_ignores_pads_and_smooths():
+    logits = torch.zeros(1, 2, 5)
+    logits[0, 0, 3] = 2.0
+    target = torch.tensor([[3, PAD]])
+    log_p = logits[0, 0].log_softmax(-1)
+    by_hand = -(0.9 * log_p[3] + 0.1 * log_p.mean())
+    assert decoder_loss(logits, target, 0.1).item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_decoder_does_not_look_ahead(decoder):
+    memory = decoder.remember(torch.randn(1, 8, 2, 4))
+    a = decoder(memory, torch.tensor([[SOS, 5, 6, 7]]))
+    b = decoder(memory, torch.tensor([[SOS, 5, 9, 10]]))
+    assert torch.allclose(a[:, :2], b[:, :2], atol=1e-6)
+    assert not torch.allclose(a[:, 2], b[:, 2], atol=1e-3)
+
+
+def test_greedy_decoding_equals_a_beam_of_one(decoder):
+    memory = decoder.remember(torch.randn(6, 8, 2, 4))
+    assert torch.equal(decoder.greedy(memory), decoder.beam(memory, 1))
+
+
+def test_a_wider_beam_never_finds_a_less_likely_text(decoder):
+    memory = decoder.remember(torch.randn(6, 8, 2, 4))
+
+    def log_probability(ids):
+        given = torch.cat([torch.full((len(ids), 1), SOS), ids[:, :-1]], 1)
+        step = decoder(memory, given).log_softmax(-1).gather(2, ids[..., None])[..., 0]
+        return (step * (ids != PAD)).sum(1)
+
+    one, four = log_probability(decoder.beam(memory, 1)), log_probability(decoder.beam(memory, 4))
+    assert (four >= one - 1e-4).all()
+
+
+def test_word_features_come_from_the_word_and_its_margin():
+    level = torch.zeros(1, 1, 16, 32)
+    level[0, 0, 4:8, 8:24] = 1.0  # pixels 16..32 x 32..96 at stride 4
+    inside = word_features(level, torch.tensor([[32.0, 16, 96, 32]]), torch.tensor([0]), (8, 32), 4)
+    elsewhere = word_features(level, torch.tensor([[32.0, 40, 96, 56]]), torch.tensor([0]), (8, 32), 4)
+    assert inside.shape == (1, 1, 8, 32)
+    assert inside.mean() > 0.6
+    assert elsewhere.abs().max() == 0
+
+
+def test_markers_come_before_all_symbols():
+    assert min(named("latin").encode("aé€")) >= MARKERS
