@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from ml.evaluation.detection import box_iou
-from ml.pages.labels import CANONICAL, PUBLAYNET, TO_PUBLAYNET
+from ml.pages.labels import CANONICAL, FROM_PUBLAYNET, PUBLAYNET, TO_PUBLAYNET
 from ml.pages.page import Region
 from ml.pages.result import FoundRegion
 
@@ -33,8 +33,12 @@ class PageLayout:
 
 
 def label_space(labels: Sequence[str]) -> tuple[str, ...]:
-    """In which labels a model that predicts `labels` is scored: PubLayNet's five or the canonical eleven."""
-    return PUBLAYNET if set(labels) <= set(PUBLAYNET) else CANONICAL
+    """In which labels a model that predicts `labels` is scored: PubLayNet's five or the canonical eleven.
+
+    A model of five classes may name them in PubLayNet's words or in canonical ones (`FROM_PUBLAYNET`).
+    """
+    five = (set(PUBLAYNET), set(FROM_PUBLAYNET.values()))
+    return PUBLAYNET if set(labels) in five else CANONICAL
 
 
 def page_layout(truth: Sequence[Region], found: Sequence[FoundRegion], space: Sequence[str]) -> PageLayout:

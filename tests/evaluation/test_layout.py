@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ml.evaluation.layout import MAX_DETECTIONS, ap50, average_precision, hits, join, label_space, page_layout
-from ml.pages.labels import CANONICAL, PUBLAYNET
+from ml.pages.labels import CANONICAL, FROM_PUBLAYNET, PUBLAYNET
 from ml.pages.page import Region
 from ml.pages.result import FoundRegion
 
@@ -67,6 +67,8 @@ def test_a_surer_false_region_costs_precision() -> None:
 
 def test_five_labels_are_scored_against_mapped_truth() -> None:
     assert label_space(PUBLAYNET) == PUBLAYNET
+    assert label_space(list(FROM_PUBLAYNET.values())) == PUBLAYNET
+    assert label_space(CANONICAL) == CANONICAL
     caption, header = Region((0, 0, 90, 20), "Caption"), Region((0, 0, 90, 10), "Page-header")
     page = page_layout([caption, header], [found(caption, 0.9, "text")], PUBLAYNET)
     assert [PUBLAYNET[i] for i in page.truth_labels] == ["text"]  # PubLayNet knows no running head
