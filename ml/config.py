@@ -113,6 +113,8 @@ class DFineConfig(Section):
     long_edge: Count = Field(384, description="longest side")
     hidden: Count = Field(128, description="width of encoder and decoder")
     decoder_layers: Count = Field(3, description="decoder layers")
+    depth: float = Field(0.34, gt=0, description="depth of the encoder's fusion blocks; D-FINE-L has 1")
+    expansion: float = Field(0.5, gt=0, description="width of the fusion blocks inside; D-FINE-L has 1")
     queries: Count = Field(60, description="regions a page at most")
     denoising: int = Field(40, ge=0, description="denoising queries; 0 turns denoising off")
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
