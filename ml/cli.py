@@ -31,12 +31,12 @@ COMMANDS: dict[str, Command] = {
     "export": Command("ml.export.command", "export a trained model to ONNX, and prove it equal"),
     "evaluate": Command("ml.evaluation.command", "score any form of a model on pages with truth"),
     "gate": Command("ml.evaluation.gate", "decide whether a challenger may be served"),
-    "publish": Command("ml.serving.publish_command", "put a model into the Triton repository"),
-    "promote": Command("ml.serving.promote_command", "make a published version the champion"),
-    "rollback": Command("ml.serving.rollback_command", "go back to the previous champion"),
-    "models": Command("ml.serving.models_command", "list published models and versions"),
-    "serve": Command("ml.serving.serve_command", "run the embedded Triton on the repository, loopback only"),
-    "read": Command("ml.serving.read_command", "read files through a Triton server"),
+    "publish": Command("ml.serving.commands.publish", "put a model into the Triton repository"),
+    "promote": Command("ml.serving.commands.promote", "make a published version the champion"),
+    "rollback": Command("ml.serving.commands.rollback", "go back to the previous champion"),
+    "models": Command("ml.serving.commands.models", "list published models and versions"),
+    "serve": Command("ml.serving.commands.serve", "run the embedded Triton on the repository, loopback only"),
+    "read": Command("ml.serving.commands.read", "read files through a Triton server"),
 }
 
 

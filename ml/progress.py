@@ -56,6 +56,12 @@ class Meter:
         elif time.monotonic() - max(self._last_line, self._began) >= LINE_EVERY:
             self._line(note)
 
+    def expect(self, units: int) -> None:
+        """Count `units` more to do: what a file holds is known only once it is open."""
+        self.total += units
+        if self._bar:
+            self._bar.update(self._task, total=self.total)
+
     def _rate(self) -> float:
         return (self.done - self._first) / max(time.monotonic() - self._began, 1e-9)
 

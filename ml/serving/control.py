@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 from tritonclient import grpc as triton
 from tritonclient.utils import InferenceServerException
@@ -59,6 +61,7 @@ class ControlClient:
 
 
 def reason(error: Exception) -> str:
-    """The server's own words, on one line, without gRPC's wrapping."""
-    words = error.message() if isinstance(error, InferenceServerException) else str(error)
-    return " ".join(str(words).split())[:600]
+    """The server's own words, on one line, without gRPC's wrapping and Python's stack."""
+    words = str(error.message() if isinstance(error, InferenceServerException) else error)
+    words = re.sub(r"load failed for model '[^']*': version \d+ is at UNAVAILABLE state: (Internal: )?", "", words)
+    return " ".join(words.split("\nAt:")[0].split())[:400].rstrip(" ;")

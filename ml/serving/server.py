@@ -11,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 from ml.errors import InputError, UsageError
 from ml.serving.control import ControlClient
 from ml.serving.environment import ROOT, ServerEnvironment, find_environment
+from ml.serving.watchdog import GRACE
 
 HOST = "127.0.0.1"
 #: gRPC protocols that only the holder of the run's key may use: they load code, map memory or write files.
 RESTRICTED = "model-repository,shared-memory,trace,logging"
 READY_WITHIN = 60.0  # seconds; two are usual
 LOGS_KEPT = 20
+ANNOUNCEMENT = ".server.json"
 
 
 def default_logs() -> Path:
@@ -33,8 +36,8 @@ class EmbeddedTriton:
     """`tritonserver` on a model repository. Loads nothing by itself: see `control`.
 
     port: gRPC port, None for a free one. metrics_port: Prometheus metrics on loopback, None for none.
-    logs: folder in which the server's log is kept. While it runs, `.server.json` in the repository tells other
-    commands of the same user how to reach it.
+    logs: folder in which the server's log is kept. announce: while it runs, `.server.json` in the repository
+    tells other commands of the same user how to reach it.
     Raises UsageError when the port is taken, InputError when the server is not installed or does not come up.
     """
 
@@ -44,6 +47,7 @@ class EmbeddedTriton:
         *,
         port: int | None = None,
         metrics_port: int | None = None,
+        announce: bool = False,
         logs: Path | None = None,
         environment: ServerEnvironment | None = None,
         ready_within: float = READY_WITHIN,
@@ -51,7 +55,7 @@ class EmbeddedTriton:
         self.repository = repository.resolve()
         self.key = secrets.token_hex(16)
         self._given_port, self._metrics_port = port, metrics_port
-        self._environment, self._ready_within = environment, ready_within
+        self._environment, self._ready_within, self._announce = environment, ready_within, announce
         self._logs = default_logs() if logs is None else logs
         self._ends = contextlib.ExitStack()
 
@@ -68,7 +72,8 @@ class EmbeddedTriton:
             self._start(environment, backends, scratch, ends)
             self.control = ends.enter_context(ControlClient(self.url, self.key))
             self._wait_ready()
-            ends.enter_context(_announced(self.repository, self.url, self.key, self._watchdog.pid))
+            if self._announce:
+                ends.enter_context(_announced(self.repository, self.url, self.key))
             self._ends = ends.pop_all()
         return self
 
@@ -83,8 +88,17 @@ class EmbeddedTriton:
         """Block until the server ends by itself. Returns its exit code."""
         return self._watchdog.wait()
 
+    def finish(self) -> None:
+        """End the server after it has answered what it was asked (leaving the block ends it at once)."""
+        self._watchdog.terminate()
+        self._watchdog.wait(2 * GRACE)
+
+    @property
+    def _shm_prefix(self) -> str:
+        return f"scriptorium-{self.port}-"
+
     def _command(self, environment: ServerEnvironment, backends: Path) -> list[str]:
-        prefix = f"scriptorium-{self.port}-"
+        prefix = self._shm_prefix
         metrics = ["--allow-metrics=false"]
         if self._metrics_port is not None:
             metrics = [f"--metrics-port={self._metrics_port}", f"--metrics-address={HOST}", "--allow-gpu-metrics=false"]
@@ -108,7 +122,7 @@ class EmbeddedTriton:
     def _start(
         self, environment: ServerEnvironment, backends: Path, scratch: Path, ends: contextlib.ExitStack
     ) -> None:
-        watchdog = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py"))]
+        watchdog = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py")), self._shm_prefix]
         with self.log.open("wb") as log:
             self._watchdog = subprocess.Popen(
                 [*watchdog, *self._command(environment, backends)],
@@ -122,14 +136,12 @@ class EmbeddedTriton:
 
     def _stop(self) -> None:
         if self._watchdog.stdin:
-            self._watchdog.stdin.close()  # the watchdog ends the server's process group
+            self._watchdog.stdin.close()  # the watchdog kills the server's process group at once
         try:
-            self._watchdog.wait(30)
+            self._watchdog.wait(2 * GRACE)
         except subprocess.TimeoutExpired:
             self._watchdog.kill()
             self._watchdog.wait()
-        for left in Path("/dev/shm").glob(f"scriptorium-{self.port}-*"):  # noqa: S108  (where Triton puts them)
-            left.unlink(missing_ok=True)
 
     def _wait_ready(self) -> None:
         until = time.monotonic() + self._ready_within
@@ -175,25 +187,26 @@ def _require_free(port: int, option: str) -> int:
 
 
 @contextlib.contextmanager
-def _announced(repository: Path, url: str, key: str, pid: int):
+def _announced(repository: Path, url: str, key: str) -> Iterator[None]:
     """Leave word of the running server in its repository, readable only by this user."""
-    path = repository / ".server.json"
+    path = repository / ANNOUNCEMENT
     path.unlink(missing_ok=True)
+    word = json.dumps({"url": url, "key": key})
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        json.dump({"url": url, "key": key, "pid": pid}, file)
+        file.write(word)
     try:
         yield
     finally:
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(path.read_text())["pid"] == pid:
+        with contextlib.suppress(FileNotFoundError):
+            if path.read_text() == word:  # not a later server's
                 path.unlink()
 
 
-def running_server(repository: Path) -> tuple[str, str] | None:
-    """(url, key) of the embedded server that runs on `repository` now, or None."""
+def announced_server(repository: Path) -> tuple[str, str] | None:
+    """(url, key) of the server that `scriptorium serve` runs on `repository` now, or None."""
     try:
-        word = json.loads((repository / ".server.json").read_text())
-        os.kill(word["pid"], 0)
-    except (OSError, ValueError, KeyError):
+        word = json.loads((repository / ANNOUNCEMENT).read_text())
+    except (OSError, ValueError):
         return None
-    return word["url"], word["key"]
+    with ControlClient(word["url"], word["key"]) as control:
+        return (word["url"], word["key"]) if control.ready() else None

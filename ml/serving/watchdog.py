@@ -1,20 +1,23 @@
 """Runs a server and ends it, with all its children, when whoever started it goes away, however it goes.
 
-`python -I -S watchdog.py COMMAND...`: the starter keeps this process' stdin open. End of file there, or SIGTERM
-here, ends the server's whole process group; should this process itself be killed, the kernel ends the server.
+`python -I -S watchdog.py SHM_PREFIX COMMAND...`: the starter keeps this process' stdin open. End of file there
+kills the server's process group at once; SIGTERM here lets the server first finish what it is answering. Should
+this process itself be killed, the kernel ends the server. Shared memory named SHM_PREFIX* is removed at the end.
+
 A separate single-threaded process, because PR_SET_PDEATHSIG follows the *thread* that forks, and a starter may
 fork from a thread that ends long before its process. Standard library only, so that it starts in 20 ms.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 GRACE = 10.0  # seconds for the server to finish what it is answering
@@ -24,41 +27,37 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the server, and SIGKILL to what is left of its group."""
-    if server.poll() is None:
-        server.terminate()
-        try:
-            server.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            pass
-    try:
-        os.killpg(server.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    server.wait()
+class _Asked(Exception):
+    """SIGTERM came: end gracefully."""
 
 
-def _stop(*_: object) -> None:
-    raise SystemExit(0)
+def _on_sigterm(*_: object) -> None:
+    raise _Asked
 
 
-def main(command: list[str]) -> int:
-    signal.signal(signal.SIGTERM, _stop)
+def main(shm_prefix: str, command: list[str]) -> int:
+    signal.signal(signal.SIGTERM, _on_sigterm)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the starter decides
     # No other thread exists here, which is what makes preexec_fn safe.
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509
     try:
         while server.poll() is None:
-            readable, _, _ = select.select([sys.stdin], [], [], 0.2)
-            if readable and not os.read(sys.stdin.fileno(), 1):
-                break
-            if readable:
-                time.sleep(0.2)
-        return server.returncode if server.returncode is not None else 0
+            if select.select([sys.stdin], [], [], 0.2)[0] and not os.read(sys.stdin.fileno(), 1):
+                return 0
+    except _Asked:
+        server.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(GRACE)
+        return 0
+    else:
+        return server.returncode
     finally:
-        _end(server)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        for left in Path("/dev/shm").glob(f"{shm_prefix}*"):  # noqa: S108  (where Triton puts them)
+            left.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

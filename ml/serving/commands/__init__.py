@@ -1,0 +1,1 @@
+"""The subcommands of serving: publish, promote, rollback, models, serve, read."""
