@@ -46,7 +46,12 @@ def lines_of(words: Sequence[W]) -> list[list[W]]:
 
 def _span(line: Sequence[Boxed]) -> Box:
     boxes = [word.box for word in line]
-    return (min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes))
+    return (
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    )
 
 
 def _by_column(lines: list[list[W]]) -> list[list[W]]:
@@ -63,7 +68,9 @@ def _by_column(lines: list[list[W]]) -> list[list[W]]:
         # A full-width row (a heading, a rule of text) separates what is above from what is below it; only
         # consecutive rows that share one set of columns belong together.
         return [line for block in _blocks(rows, height) for line in block]
-    return [line for _, line in sorted(zip(spans, lines, strict=True), key=lambda pair: (pair[0][1], pair[0][0]))]
+    return [
+        line for _, line in sorted(zip(spans, lines, strict=True), key=lambda pair: (pair[0][1], pair[0][0]))
+    ]
 
 
 def _cut(lines: list[list[W]], spans: list[Box], axis: int, gap: float) -> list[list[list[W]]]:

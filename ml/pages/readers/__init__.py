@@ -1,0 +1,1 @@
+"""Readers: from files that people have to pages."""

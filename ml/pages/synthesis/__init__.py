@@ -1,0 +1,1 @@
+"""Synthetic pages: set by Typst, read back through the PDF reader, then degraded like scans."""

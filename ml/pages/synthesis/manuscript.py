@@ -1,0 +1,159 @@
+"""A manuscript: Typst source and, beside it, every word that the source puts on the page.
+
+All text goes through `Manuscript.quoted` or is recorded with `record`, so that what the reader finds on the
+page can be held against what was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ml.pages.synthesis.fonts import FAMILIES, Family
+from ml.pages.synthesis.prose import Prose
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How one page looks. Lengths are pixels of the rendered page (Typst points, one to one)."""
+
+    width: int
+    height: int
+    body: float  # font size of running text
+    family: Family
+    heading_family: Family
+    margin_x: float
+    margin_y: float
+    leading: float  # em
+    spacing: float  # em, between paragraphs
+    justify: bool
+    hyphenate: bool
+    indent: float  # em, first line
+    ink: str
+    accent: str  # headings, rules, fills
+    paper: str
+    heading_style: str  # markup function around a heading's words
+    heading_numbers: str  # "", "1" or "1."
+    captions_above: bool
+    language: str
+
+
+#: Inks and accents are dark enough to be read on the papers; both sets are weighted by repetition.
+_INKS = ("#000000",) * 6 + ("#1a1a1a", "#222222", "#333333", "#0b1f3a", "#2b1a10")
+_ACCENTS = ("#000000",) * 4 + ("#1f3b73", "#7a1f1f", "#1d5c3a", "#444444", "#5a2a6b", "#8a4b08", "#0f5a6b")
+_PAPERS = ("#ffffff",) * 8 + ("#fdfcf5", "#faf6ea", "#f4f6f8", "#f7f3ee")
+
+
+def draw_style(prose: Prose, body_px: tuple[float, float], width: int, height: int, language: str) -> Style:
+    """A style drawn by `prose.rng` for a page of `width` x `height` pixels."""
+    rng = prose.rng
+    kind = prose.pick(*["serif"] * 9, *["sans"] * 9, *["mono"] * 2)
+    family = _family(rng, kind)
+    heading = family if prose.chance(0.6) or kind == "mono" else _family(rng, prose.pick("serif", "sans"))
+    low, high = body_px
+    body = float(rng.uniform(low, high))
+    if kind == "mono":  # wide letters: the lower half of the range
+        body = float(rng.uniform(low, (low + high) / 2))
+    justify = prose.chance(0.5) and kind != "mono"
+    return Style(
+        width=width,
+        height=height,
+        body=round(body, 2),
+        family=family,
+        heading_family=heading,
+        margin_x=round(width * float(rng.uniform(0.06, 0.15)), 1),
+        margin_y=round(height * float(rng.uniform(0.075, 0.12)), 1),
+        leading=round(float(rng.uniform(0.5, 0.95)), 3),
+        spacing=round(float(rng.uniform(1.0, 1.7)), 3),
+        justify=justify,
+        hyphenate=justify and prose.chance(0.4),
+        indent=prose.pick("0", "0", "0", "1.2", "1.8") and float(prose.pick("0", "0", "0", "1.2", "1.8")),
+        ink=prose.pick(*_INKS),
+        accent=prose.pick(*_ACCENTS),
+        paper=prose.pick(*_PAPERS),
+        heading_style=prose.pick("strong", "strong", "strong", "emph", "box"),
+        heading_numbers=prose.pick("", "", "1", "1."),
+        captions_above=prose.chance(0.3),
+        language=language,
+    )
+
+
+def _family(rng: np.random.Generator, kind: str) -> Family:
+    families = [family for family in FAMILIES if family.kind == kind]
+    return families[int(rng.integers(len(families)))]
+
+
+@dataclass(slots=True)
+class Manuscript:
+    """Typst source in the making."""
+
+    prose: Prose
+    style: Style
+    budget: int  # words that the page should hold
+    parts: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)  # every word that the page shows
+    page_settings: list[str] = field(default_factory=list)  # header, footer, columns
+    notes: int = 0
+    sections: int = 0
+    figures: int = 0
+    tables: int = 0
+    equations: int = 0
+
+    def record(self, text: str) -> str:
+        """Count `text` as shown."""
+        self.source += text.split()
+        return text
+
+    def quoted(self, text: str) -> str:
+        """`text` as a Typst string literal: nothing in it is markup. Counts it as shown."""
+        self.record(text)
+        return literal(text)
+
+    def add(self, *parts: str) -> None:
+        self.parts += parts
+
+    @property
+    def left(self) -> int:
+        """Words that may still be written."""
+        return self.budget - len(self.source)
+
+    def typst(self) -> bytes:
+        """The whole source."""
+        return "\n".join([_preamble(self.style, self.page_settings), *self.parts]).encode()
+
+
+def literal(text: str) -> str:
+    """A Typst string literal."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _preamble(style: Style, settings: list[str]) -> str:
+    body, accent = style.body, style.accent
+    number = "none"
+    wrap = {
+        "strong": 'weight: "bold"',
+        "emph": 'weight: "regular", style: "italic"',
+        "box": 'weight: "regular"',
+    }
+    return f"""#set page(width: {style.width}pt, height: {style.height}pt, fill: rgb("{style.paper}"),
+  margin: (x: {style.margin_x}pt, y: {style.margin_y}pt), {", ".join(settings)})
+#set text(font: "{style.family.name}", size: {body}pt, fill: rgb("{style.ink}"), lang: "{style.language}",
+  hyphenate: {str(style.hyphenate).lower()}, ligatures: false, discretionary-ligatures: false, fallback: false,
+  features: (clig: 0, calt: 0, locl: 0))
+#set smartquote(enabled: false)
+#set par(justify: {str(style.justify).lower()}, leading: {style.leading}em, spacing: {style.spacing}em,
+  first-line-indent: {style.indent}em)
+#set heading(numbering: {number})
+#set figure(numbering: none, supplement: none)
+#set figure.caption(position: {"top" if style.captions_above else "bottom"})
+#set table(stroke: 0.7pt + rgb("{accent}"))
+#set math.lr(size: 1em)
+#show math.equation: set text(font: "New Computer Modern Math", fallback: true)
+#show heading: set text(font: "{style.heading_family.name}", fill: rgb("{accent}"), {wrap[style.heading_style]})
+#show heading.where(level: 1): set text(size: {body * 1.25:.2f}pt)
+#show heading.where(level: 2): set text(size: {body * 1.08:.2f}pt)
+#show title: set text(font: "{style.heading_family.name}", fill: rgb("{accent}"))
+#show figure.caption: set text(size: {body * 0.88:.2f}pt)
+#show footnote.entry: set text(size: {max(body * 0.82, 9.0):.2f}pt)
+"""
