@@ -42,8 +42,8 @@ format: $(READY) ## let ruff put the files in order
 bench: setup ## every script of bench/, each prints JSON and a table
 	@for script in bench/*.py; do [ -e "$$script" ] || continue; echo "== $$script"; python "$$script"; done
 
-clean: ## remove what the graph made (data, models, metrics, runs); the environments and DVC's cache stay
-	rm -rf data models graphs metrics repository demo dvc.lock .dvc/tmp .dagster/history .dagster/schedules .dagster/storage
+clean: ## remove what the graph made (data, models, metrics, runs); environments, DVC's cache and published versions stay
+	rm -rf data models graphs metrics demo dvc.lock .dvc/tmp .dagster/history .dagster/schedules .dagster/storage
 
 # torch's wheels are large: a slow line needs more than uv's usual patience.
 export UV_HTTP_TIMEOUT := 600

@@ -33,6 +33,7 @@ HINTS: tuple[tuple[str, str], ...] = (
         "missing data 'source'",
         "materialise the assets upstream first, or the file that the message names is gone",
     ),
+    ("': [Errno 2] No such file or directory", "materialise the assets upstream first"),
     ("command not found", "the project is not installed here: run `make setup`"),
     ("scriptorium: not found", "the project is not installed here: run `make setup`"),
     ("No module named", "the environment is out of date: run `make setup`"),

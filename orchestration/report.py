@@ -42,18 +42,18 @@ def figures(
     served: Mapping[str, Any], assets: Sequence[AssetTime], total: float, read: int
 ) -> dict[str, Any]:
     """report.json: the quality measured through the server (`served` is metrics/served.json) and the times."""
-    trident = served.get("trident", {})
-    layout = {
-        name: {key: served.get(name, {}).get("layout", {}).get(key) for key in ("ap", "ap50")}
+    layout = served.get("layout", {})
+    both = {
+        name: {key: layout.get(name, {}).get(key) for key in ("ap", "ap50")}
         for name in ("teacher", "student")
     }
     return {
         "served": read > 0,
-        "pages": trident.get("pages", 0),
-        "words": trident.get("words"),
-        "reading": trident.get("reading"),
-        "end_to_end": trident.get("end_to_end"),
-        "layout": layout,
+        "pages": served.get("pages", 0),
+        "words": served.get("words"),
+        "reading": served.get("reading"),
+        "end_to_end": served.get("end_to_end"),
+        "layout": both,
         "seconds": {"total": round(total, 1), "assets": {a.name: round(a.seconds, 1) for a in assets}},
         "cached": [a.name for a in assets if a.cached],
     }
@@ -130,11 +130,7 @@ def _page(number: int, page: Page, result: PageResult) -> str:
 
 
 def _overlay(page: Page, picture: str, marks: Iterable[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {page.width} {page.height}" role="img">{picture}'
-        + "".join(marks)
-        + "</svg>"
-    )
+    return f'<svg viewBox="0 0 {page.width} {page.height}" role="img">{picture}' + "".join(marks) + "</svg>"
 
 
 def _rect(box: Box, kind: str, title: str, label: str = "") -> str:

@@ -1,0 +1,113 @@
+"""The whole graph, materialised in this process: sources, then batch by batch, then all that follows."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+
+from ml.errors import InputError
+from orchestration.batches import read_batches
+from orchestration.definitions import BATCH, MAIN, SOURCES, build_definitions
+from orchestration.report import AssetTime
+
+HOME = ".dagster"
+
+#: Dagster's own log repeats on a terminal what the stages' lines say; the instance keeps all of it.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class GraphRun:
+    """What was materialised. `run_id` is the run of job `main`; `rejected` names the batches left out."""
+
+    run_id: str = ""
+    assets: list[AssetTime] = field(default_factory=list)
+    rejected: dict[str, str] = field(default_factory=dict)
+
+
+class GraphError(InputError):
+    """An asset failed. The message is the stage's cause and what to do."""
+
+
+def project_instance(root: Path) -> dg.DagsterInstance:
+    """The instance that `dagster dev` opens in `root` (.env names it there)."""
+    home = root / HOME
+    home.mkdir(exist_ok=True)
+    os.environ["DAGSTER_HOME"] = str(home)
+    return dg.DagsterInstance.get()
+
+
+def materialise_graph(root: Path, instance: dg.DagsterInstance) -> GraphRun:
+    """Materialise every asset of the project in `root`, asset after asset. Raises GraphError.
+
+    A batch that its contract rejects fails its own run and is named; the graph goes on with the others.
+    """
+    definitions = build_definitions(root)
+    jobs = {job.name for job in definitions.jobs or ()}
+    done = GraphRun()
+    if SOURCES in jobs:
+        _execute(definitions, SOURCES, instance, done)
+    if BATCH in jobs:
+        names = list(read_batches(root))
+        partitions = definitions.resolve_job_def(BATCH).partitions_def
+        assert isinstance(partitions, dg.DynamicPartitionsDefinition)
+        instance.add_dynamic_partitions(str(partitions.name), names)
+        for name in names:
+            _execute(definitions, BATCH, instance, done, partition=name)
+    done.run_id = _execute(definitions, MAIN, instance, done)
+    return done
+
+
+def _execute(
+    definitions: dg.Definitions,
+    job: str,
+    instance: dg.DagsterInstance,
+    done: GraphRun,
+    partition: str | None = None,
+) -> str:
+    result = definitions.resolve_job_def(job).execute_in_process(
+        run_config=QUIET, instance=instance, partition_key=partition, raise_on_error=False
+    )
+    done.assets.extend(_times(result, partition))
+    rejections = [
+        e for e in result.get_asset_check_evaluations() if not e.passed and e.blocking and _is_error(e)
+    ]
+    if rejections and partition:
+        done.rejected[partition] = rejections[0].description or "its contract rejected it"
+    elif not result.success:
+        raise GraphError(_why(result))
+    return result.run_id
+
+
+def _is_error(evaluation: dg.AssetCheckEvaluation) -> bool:
+    return evaluation.severity == dg.AssetCheckSeverity.ERROR
+
+
+def _times(result: dg.ExecuteInProcessResult, partition: str | None) -> Iterator[AssetTime]:
+    """What each asset and check reported, in the order in which they were done."""
+    for event in result.all_events:
+        if event.is_step_materialization:
+            materialization = event.step_materialization_data.materialization
+            name, metadata = materialization.asset_key.to_user_string(), materialization.metadata
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            name, metadata = evaluation.check_name, evaluation.metadata
+        else:
+            continue
+        if "seconds" in metadata:
+            shown = f"{name}[{partition}]" if partition else name
+            yield AssetTime(shown, float(metadata["seconds"].value), bool(metadata["cached"].value))  # type: ignore[arg-type]
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """The first failing step's own words."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            failure = event.step_failure_data
+            if failure.user_failure_data and failure.user_failure_data.description:
+                return failure.user_failure_data.description
+            if failure.error:
+                return f"{event.step_key} failed: {(failure.error.cause or failure.error).message.strip()}"
+    return "the run failed; `dagster dev` shows where"
