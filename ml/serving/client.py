@@ -17,20 +17,24 @@ from ml.serving.control import reason
 
 ASK_WITHIN = 10.0  # seconds for a question about the model
 ANSWER_WITHIN = 120.0  # seconds for a page; a paper-size model on a busy CPU takes some
+MOVES = 4  # times that the champion may change while one page is read
 
 
-class VersionGone(InputError):
-    """The version that this runner was opened for is no longer served."""
+class VersionMoved(InputError):
+    """The version that this runner was opened for is no longer the one that answers."""
 
 
 class TritonRunner:
     """Runs one version of a served model over gRPC: named arrays in, named arrays out.
 
-    version: None takes the champion of now and stays with it, because `card` describes that one.
+    version: None asks the champion, whichever it is; `card` and `version` are those of now, and an answer that
+    another version gave is refused, because the card does not describe it.
     Raises UsageError when nobody answers at `url` or the model or version is not served there.
     """
 
-    def __init__(self, url: str, model: str, version: int | None = None, timeout: float = ANSWER_WITHIN) -> None:
+    def __init__(
+        self, url: str, model: str, version: int | None = None, timeout: float = ANSWER_WITHIN
+    ) -> None:
         self.url, self.model, self.timeout = url, model, timeout
         self._client = connect(url)
         try:
@@ -43,14 +47,17 @@ class TritonRunner:
             ) from None
         served = sorted(int(number) for number in metadata.versions)
         self.version = served[-1] if version is None else version
+        self._asked = "" if version is None else str(version)
         if self.version not in served:
             self._client.close()
-            raise UsageError(f"{url} serves {model} in version {' and '.join(map(str, served))}, not {version}")
+            raise UsageError(
+                f"{url} serves {model} in version {' and '.join(map(str, served))}, not {version}"
+            )
         self.card = _card_of(config.parameters, self.version, f"{url}: {model}")
         self._types = {tensor.name: tensor.datatype for tensor in metadata.inputs}
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """Raises VersionGone when the champion has moved on, InputError with the server's reason otherwise."""
+        """Raises VersionMoved when another version is the champion now, InputError with the server's reason otherwise."""
         given = []
         for name, type_ in self._types.items():
             array = np.ascontiguousarray(inputs[name])
@@ -61,24 +68,20 @@ class TritonRunner:
             given.append(tensor)
         try:
             answer = self._client.infer(
-                self.model, given, model_version=str(self.version), client_timeout=self.timeout
+                self.model, given, model_version=self._asked, client_timeout=self.timeout
             )
         except InferenceServerException as error:
             where = f"{self.url}: {self.model} version {self.version}"
-            if self.version not in self._served():
-                raise VersionGone(f"{where} is no longer served ({reason(error)})") from None
             raise InputError(f"{where} gave no answer: {reason(error)}") from None
-        return {output.name: answer.as_numpy(output.name) for output in answer.get_response().outputs}
+        response = answer.get_response()
+        if response.model_version != str(self.version):
+            raise VersionMoved(
+                f"{self.url}: {self.model} version {response.model_version} has taken over from {self.version}"
+            )
+        return {output.name: answer.as_numpy(output.name) for output in response.outputs}
 
     def close(self) -> None:
         self._client.close()
-
-    def _served(self) -> tuple[int, ...]:
-        try:
-            versions = self._client.get_model_metadata(self.model, client_timeout=ASK_WITHIN).versions
-        except InferenceServerException:
-            return ()
-        return tuple(map(int, versions))
 
 
 class ServedPredictor:
@@ -96,12 +99,13 @@ class ServedPredictor:
 
     def read(self, pixels: np.ndarray, boxes: np.ndarray | None = None) -> PageResult:
         """See `Predictor.read`."""
-        try:
-            return self._predictor.read(pixels, boxes)
-        except VersionGone:
-            self.close()
-            self._open()
-            return self._predictor.read(pixels, boxes)
+        for _ in range(MOVES):
+            try:
+                return self._predictor.read(pixels, boxes)
+            except VersionMoved:
+                self.close()
+                self._open()
+        return self._predictor.read(pixels, boxes)
 
     def close(self) -> None:
         self._runner.close()
@@ -116,12 +120,16 @@ def connect(url: str) -> triton.InferenceServerClient:
         client.is_server_live(client_timeout=ASK_WITHIN)
     except InferenceServerException as error:
         client.close()
-        raise UsageError(f"no Triton server answers at {url} ({reason(error)}); start one with `scriptorium serve`") from None
+        raise UsageError(
+            f"no Triton server answers at {url} ({reason(error)}); start one with `scriptorium serve`"
+        ) from None
     return client
 
 
 def _card_of(parameters, version: int, where: str) -> Card:
     parameter = f"card.{version}" if f"card.{version}" in parameters else "card"
     if parameter not in parameters:
-        raise InputError(f"{where} carries no model card (parameter 'card'); publish it with `scriptorium publish`")
+        raise InputError(
+            f"{where} carries no model card (parameter 'card'); publish it with `scriptorium publish`"
+        )
     return json.loads(parameters[parameter].string_value)

@@ -63,5 +63,7 @@ class ControlClient:
 def reason(error: Exception) -> str:
     """The server's own words, on one line, without gRPC's wrapping and Python's stack."""
     words = str(error.message() if isinstance(error, InferenceServerException) else error)
-    words = re.sub(r"load failed for model '[^']*': version \d+ is at UNAVAILABLE state: (Internal: )?", "", words)
+    words = re.sub(
+        r"load failed for model '[^']*': version \d+ is at UNAVAILABLE state: (Internal: )?", "", words
+    )
     return " ".join(words.split("\nAt:")[0].split())[:400].rstrip(" ;")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from ml.errors import InputError
 
@@ -64,7 +64,9 @@ def pages_of(path: Path, max_pages: int = MAX_PAGES) -> Iterator[SourcePage]:
         total = page.pages
         yield page
     if total > max_pages:
-        raise InputError(f"{path}: has {total} pages, of which the first {max_pages} were read; raise --max-pages")
+        raise InputError(
+            f"{path}: has {total} pages, of which the first {max_pages} were read; raise --max-pages"
+        )
 
 
 def _is_pdf(path: Path) -> bool:
@@ -80,11 +82,15 @@ def _image_pages(path: Path, max_pages: int) -> Iterator[SourcePage]:
                 if number > max_pages:
                     return
                 if frame.width * frame.height > MAX_PIXELS:
-                    raise InputError(f"{path}: {frame.width} x {frame.height} is over {MAX_PIXELS:,} pixels; give it smaller")
+                    raise InputError(
+                        f"{path}: {frame.width} x {frame.height} is over {MAX_PIXELS:,} pixels; give it smaller"
+                    )
                 upright = ImageOps.exif_transpose(frame)
                 yield SourcePage(str(path), number, pages, _rgb(upright))
+    except UnidentifiedImageError:
+        raise InputError(f"{path}: is neither a PDF nor a readable image; give one of these") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: is neither a PDF nor a readable image ({error}); give one of these") from None
+        raise InputError(f"{path}: is a damaged image ({error}); give a whole one") from None
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
@@ -114,7 +120,9 @@ def _pdf_pages(path: Path, max_pages: int) -> Iterator[SourcePage]:
                 pixels = np.frombuffer(stream.exactly(width * height * 3), np.uint8).reshape(height, width, 3)
                 yield SourcePage(str(path), fields["page"], fields["pages"], pixels)
             if renderer.wait() != 0:
-                raise InputError(f"{path}: drawing it was ended (it is damaged, or takes over {FILE_SECONDS} s or {MEMORY_BYTES >> 30} GiB)")
+                raise InputError(
+                    f"{path}: drawing it was ended (it is damaged, or takes over {FILE_SECONDS} s or {MEMORY_BYTES >> 30} GiB)"
+                )
         finally:
             renderer.kill()
 
@@ -147,7 +155,9 @@ class _Timed:
     def _more(self, until: float) -> bool:
         ready, _, _ = select.select([self._handle], [], [], max(0.0, until - time.monotonic()))
         if not ready:
-            raise InputError(f"{self._path}: one of its pages took over {PAGE_SECONDS} s to draw; leave it out")
+            raise InputError(
+                f"{self._path}: one of its pages took over {PAGE_SECONDS} s to draw; leave it out"
+            )
         chunk = os.read(self._handle, 1 << 20)
         self._left += chunk
         return bool(chunk)

@@ -53,8 +53,12 @@ class ServerEnvironment:
         python.mkdir(parents=True)
         stub = self.triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
         for file in [*(self.triton / "backends" / "python").iterdir(), stub]:
-            shutil.copy(file, python / file.name)  # 3 MB; the server refuses links out of its backend directory
-        shutil.copytree(TEMPLATES / "backends", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copy(
+                file, python / file.name
+            )  # 3 MB; the server refuses links out of its backend directory
+        shutil.copytree(
+            TEMPLATES / "backends", folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
         return folder
 
 
@@ -63,7 +67,9 @@ def find_environment(folder: Path | None = None) -> ServerEnvironment:
     folder = default_folder() if folder is None else folder
     site_packages = folder / "lib" / f"python{PYTHON}" / "site-packages"
     if not (site_packages / "pytriton" / "tritonserver" / "bin" / "tritonserver").exists():
-        raise InputError(f"{folder}: the embedded server is not installed there; make it with `python -m ml.serving.setup`")
+        raise InputError(
+            f"{folder}: the embedded server is not installed there; make it with `python -m ml.serving.setup`"
+        )
     library = next((path for path in _libpythons(folder / "bin" / "python") if path.exists()), None)
     if library is not None:
         return ServerEnvironment(folder / "bin", site_packages, library)
@@ -83,7 +89,10 @@ def _libpythons(python: Path) -> Iterator[Path]:
     ldconfig = shutil.which("ldconfig", path=f"{os.environ.get('PATH', '')}:/sbin:/usr/sbin")
     if ldconfig:
         cache = subprocess.run([ldconfig, "-p"], capture_output=True, text=True, check=False).stdout
-        yield from (Path(line.split("=> ")[1]) for line in cache.splitlines() if line.strip().startswith(LIBPYTHON))
-    managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local" / "share" / "uv" / "python")
+        yield from (
+            Path(line.split("=> ")[1]) for line in cache.splitlines() if line.strip().startswith(LIBPYTHON)
+        )
+    managed = Path(
+        os.environ.get("UV_PYTHON_INSTALL_DIR") or Path.home() / ".local" / "share" / "uv" / "python"
+    )
     yield from managed.glob(f"cpython-{PYTHON}*/lib/{LIBPYTHON}")
-

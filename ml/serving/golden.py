@@ -34,7 +34,9 @@ def golden_page() -> np.ndarray:
     return np.asarray(page)
 
 
-def require_golden(served: Callable[[np.ndarray], PageResult], local: Callable[[np.ndarray], PageResult], page: np.ndarray) -> str:
+def require_golden(
+    served: Callable[[np.ndarray], PageResult], local: Callable[[np.ndarray], PageResult], page: np.ndarray
+) -> str:
     """Read `page` both ways. Returns what agreed, in words; raises InputError when it is too little."""
     there, here = served(page), local(page)
     share = agreement(there, here)
@@ -51,11 +53,17 @@ def agreement(a: PageResult, b: PageResult) -> float:
     found = len(a.words) + len(b.words) + len(a.regions) + len(b.regions)
     if not found:
         return 1.0
-    paired = _pairs(a.words, b.words, lambda word: word.text) + _pairs(a.regions, b.regions, lambda region: region.label)
+    paired = _pairs(a.words, b.words, lambda word: word.text) + _pairs(
+        a.regions, b.regions, lambda region: region.label
+    )
     return 2 * paired / found
 
 
-def _pairs(a: Sequence[ReadWord] | Sequence[FoundRegion], b: Sequence[ReadWord] | Sequence[FoundRegion], name: Callable) -> int:
+def _pairs(
+    a: Sequence[ReadWord] | Sequence[FoundRegion],
+    b: Sequence[ReadWord] | Sequence[FoundRegion],
+    name: Callable,
+) -> int:
     groups: dict[str, tuple[list, list]] = {}
     for side, items in enumerate((a, b)):
         for item in items:

@@ -101,7 +101,12 @@ def serve_champions(
 
 
 def _check(
-    repository: Repository, name: str, version: Version, model: Model, control: ControlClient, page: np.ndarray | None
+    repository: Repository,
+    name: str,
+    version: Version,
+    model: Model,
+    control: ControlClient,
+    page: np.ndarray | None,
 ) -> str:
     """Load the version where nobody asks for it, and compare its golden page with the graph's own reading."""
     with repository.challenger(name, version, model) as alias, _loaded(control, alias):

@@ -18,7 +18,9 @@ REGISTRY = "registry.json"
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore")  # `champion` and `previous` are written for people, and derived here
+    model_config = ConfigDict(
+        extra="ignore"
+    )  # `champion` and `previous` are written for people, and derived here
 
 
 class Version(_Record):
@@ -48,7 +50,9 @@ class Model(_Record):
 
     max_batch: int
     queue_us: int
-    champions: list[int] = Field(default_factory=list, description="oldest first, each version once; the last serves")
+    champions: list[int] = Field(
+        default_factory=list, description="oldest first, each version once; the last serves"
+    )
     versions: dict[int, Version] = Field(default_factory=dict)
 
     @computed_field
@@ -79,7 +83,9 @@ class Registry(_Record):
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"{path}: damaged at '{where}': {first['msg']}; restore it from a backup") from None
+            raise InputError(
+                f"{path}: damaged at '{where}': {first['msg']}; restore it from a backup"
+            ) from None
 
     def save(self, folder: Path) -> None:
         """Replace `registry.json` as a whole."""

@@ -25,7 +25,11 @@ def main(path: str, dpi: float, max_pixels: int, max_pages: int) -> None:
         document = pdfium.PdfDocument(path)
     except pdfium.PdfiumError as error:
         why = str(error)
-        say(error="it is encrypted; save a copy without a password" if "assword" in why else f"it is not a readable PDF ({why})")
+        say(
+            error="it is encrypted; save a copy without a password"
+            if "assword" in why
+            else f"it is not a readable PDF ({why})"
+        )
         return
     pages = len(document)
     if pages == 0:

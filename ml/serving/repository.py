@@ -1,8 +1,8 @@
 """The model repository: immutable version folders, one champion a model, and the file that Triton reads.
 
-    repository/registry.json          what is published and who serves (ml/serving/registry.py)
-    repository/NAME/config.pbtxt      written when a champion is chosen, from the registry alone
-    repository/NAME/N/model.onnx      version N; written beside, synced, renamed into place, never touched again
+repository/registry.json          what is published and who serves (ml/serving/registry.py)
+repository/NAME/config.pbtxt      written when a champion is chosen, from the registry alone
+repository/NAME/N/model.onnx      version N; written beside, synced, renamed into place, never touched again
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from pathlib import Path
 from ml.config import ServingConfig
 from ml.errors import InputError, UsageError
 from ml.models.processor import Card
-from ml.serving.registry import Clock, Event, Model, Registry, Version, actor, sync_folder, utc_now, write_whole
+from ml.serving.registry import (
+    Clock,
+    Event,
+    Model,
+    Registry,
+    Version,
+    actor,
+    sync_folder,
+    utc_now,
+    write_whole,
+)
 from ml.serving.triton_config import Signature, model_config, signature_of
 
 CONFIG = "config.pbtxt"
@@ -73,7 +83,11 @@ class Repository:
 
     def champions(self) -> dict[str, int]:
         """Champion of every model that has one."""
-        return {name: model.champion for name, model in self.registry().models.items() if model.champion is not None}
+        return {
+            name: model.champion
+            for name, model in self.registry().models.items()
+            if model.champion is not None
+        }
 
     # --- writing ------------------------------------------------------------------------------------------------
 
@@ -87,7 +101,14 @@ class Repository:
 
     def log(self, registry: Registry, action: str, model: str, version: int, note: str = "") -> None:
         """Append a line to the audit log."""
-        event = {"time": self._now(), "action": action, "model": model, "version": version, "by": self._by, "note": note}
+        event = {
+            "time": self._now(),
+            "action": action,
+            "model": model,
+            "version": version,
+            "by": self._by,
+            "note": note,
+        }
         registry.audit.append(Event.model_validate(event))
 
     def save(self, registry: Registry) -> None:
@@ -100,12 +121,16 @@ class Repository:
         folder that holds no usable graph.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name.endswith(CHALLENGER):
-            raise UsageError(f"'{name}' cannot be a model's name; use letters, digits, '_', '.', '-', not ending in '{CHALLENGER}'")
+            raise UsageError(
+                f"'{name}' cannot be a model's name; use letters, digits, '_', '.', '-', not ending in '{CHALLENGER}'"
+            )
         files, card = _graph_files(graph)
         signature_of(graph / "model.onnx")
         digest = digest_of(files)
         with self.writing() as registry:
-            model = registry.models.setdefault(name, Model(max_batch=serving.max_batch, queue_us=serving.queue_us))
+            model = registry.models.setdefault(
+                name, Model(max_batch=serving.max_batch, queue_us=serving.queue_us)
+            )
             moved = (model.max_batch, model.queue_us) != (serving.max_batch, serving.queue_us)
             model.max_batch, model.queue_us = serving.max_batch, serving.queue_us
             same = next((v for v in model.versions.values() if v.digest == digest), None)
@@ -168,7 +193,9 @@ class Repository:
         except FileNotFoundError:
             raise InputError(f"{folder}: the published files are gone; publish the graph again") from None
         if not intact:
-            raise InputError(f"{folder}: not the files that were published (digest differs); publish the graph again")
+            raise InputError(
+                f"{folder}: not the files that were published (digest differs); publish the graph again"
+            )
 
     def config_text(self, name: str, model: Model) -> str:
         """`config.pbtxt` for the champion, and beside it the one before where Triton can serve both.
@@ -226,7 +253,9 @@ class Repository:
 def _graph_files(graph: Path) -> tuple[list[Path], Card]:
     """The files of a graph folder, and its card. Raises InputError for what is missing or foreign."""
     if not (graph / "model.onnx").is_file() or not (graph / "card.json").is_file():
-        raise InputError(f"{graph}: no model.onnx with a card.json is there; make it with `scriptorium export`")
+        raise InputError(
+            f"{graph}: no model.onnx with a card.json is there; make it with `scriptorium export`"
+        )
     files = sorted(graph.iterdir())
     odd = next((file for file in files if file.is_symlink() or not file.is_file()), None)
     if odd is not None:

@@ -101,7 +101,11 @@ class EmbeddedTriton:
         prefix = self._shm_prefix
         metrics = ["--allow-metrics=false"]
         if self._metrics_port is not None:
-            metrics = [f"--metrics-port={self._metrics_port}", f"--metrics-address={HOST}", "--allow-gpu-metrics=false"]
+            metrics = [
+                f"--metrics-port={self._metrics_port}",
+                f"--metrics-address={HOST}",
+                "--allow-gpu-metrics=false",
+            ]
         return [
             str(environment.triton / "bin" / "tritonserver"),
             f"--model-repository={self.repository}",
@@ -122,7 +126,13 @@ class EmbeddedTriton:
     def _start(
         self, environment: ServerEnvironment, backends: Path, scratch: Path, ends: contextlib.ExitStack
     ) -> None:
-        watchdog = [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py")), self._shm_prefix]
+        watchdog = [
+            sys.executable,
+            "-I",
+            "-S",
+            str(Path(__file__).with_name("watchdog.py")),
+            self._shm_prefix,
+        ]
         with self.log.open("wb") as log:
             self._watchdog = subprocess.Popen(
                 [*watchdog, *self._command(environment, backends)],
@@ -147,9 +157,13 @@ class EmbeddedTriton:
         until = time.monotonic() + self._ready_within
         while not self.control.ready():
             if not self.running:
-                raise InputError(f"the Triton server ended while starting: {self._last_error()} (log: {self.log})")
+                raise InputError(
+                    f"the Triton server ended while starting: {self._last_error()} (log: {self.log})"
+                )
             if time.monotonic() > until:
-                raise InputError(f"the Triton server was not ready after {self._ready_within:.0f} s (log: {self.log})")
+                raise InputError(
+                    f"the Triton server was not ready after {self._ready_within:.0f} s (log: {self.log})"
+                )
             time.sleep(0.05)
 
     def _last_error(self) -> str:

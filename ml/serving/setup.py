@@ -29,7 +29,10 @@ def make_environment(folder: Path) -> None:
     _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)])
     _run([uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "-r", str(PINS)])
     triton = folder / "lib" / f"python{PYTHON}" / "site-packages" / "pytriton" / "tritonserver"
-    for executable in (triton / "bin" / "tritonserver", triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"):
+    for executable in (
+        triton / "bin" / "tritonserver",
+        triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub",
+    ):
         executable.chmod(0o755)  # installers that unpack wheels by hand lose the bit
     try:
         find_environment(folder)

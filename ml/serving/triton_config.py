@@ -54,7 +54,9 @@ def signature_of(path: Path) -> Signature:
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf raises a class of its own, which its versions name differently
-        raise InputError(f"{path}: not an ONNX graph ({error}); export it with `scriptorium export`") from error
+        raise InputError(
+            f"{path}: not an ONNX graph ({error}); export it with `scriptorium export`"
+        ) from error
     weights = {tensor.name for tensor in graph.initializer}
     if not graph.output:
         raise InputError(f"{path}: an ONNX graph without outputs; export it with `scriptorium export`")

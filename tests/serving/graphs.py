@@ -58,7 +58,9 @@ def write_trident(folder: Path, text: str = "page", *, op: str = "Identity", noi
         nodes.append(h.make_node("Concat", ["batch", f"{name}_shape"], [f"{name}_full"], axis=0))
         raw = f"{name}_raw" if name == "word_boxes" else name
         nodes.append(h.make_node("Expand", [f"{name}_of_one", f"{name}_full"], [raw]))
-        outputs.append(h.make_tensor_value_info(name, T.INT64 if value.dtype == np.int64 else T.FLOAT, ["B", *shape]))
+        outputs.append(
+            h.make_tensor_value_info(name, T.INT64 if value.dtype == np.int64 else T.FLOAT, ["B", *shape])
+        )
     if noise:
         nodes.append(h.make_node("RandomUniform", [], ["noise"], high=100.0, shape=[1], dtype=T.FLOAT))
         nodes.append(h.make_node("Add", ["word_boxes_raw", "noise"], ["word_boxes"]))

@@ -29,6 +29,15 @@ def run(args: argparse.Namespace) -> int:
         for number, version in sorted(model.versions.items(), reverse=True):
             role = {model.champion: "champion", model.previous: "previous"}.get(number, "")
             data = str(version.card.get("data", ""))[:12]
-            table.add_row(name, str(number), role, version.published, version.by, data, f"{version.bytes / 1e6:.1f}", version.digest[:12])
+            table.add_row(
+                name,
+                str(number),
+                role,
+                version.published,
+                version.by,
+                data,
+                f"{version.bytes / 1e6:.1f}",
+                version.digest[:12],
+            )
     Console().print(table)
     return 0

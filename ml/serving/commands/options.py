@@ -18,7 +18,10 @@ KEY_VARIABLE = "SCRIPTORIUM_TRITON_KEY"
 
 def add_repository_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--repository", type=Path, metavar="DIR", help="the model repository (default: params.yaml's, or `repository`)"
+        "--repository",
+        type=Path,
+        metavar="DIR",
+        help="the model repository (default: params.yaml's, or `repository`)",
     )
 
 
@@ -33,7 +36,9 @@ def repository_of(args: argparse.Namespace) -> Repository:
 
 def add_url_option(parser: argparse.ArgumentParser, otherwise: str) -> None:
     parser.add_argument(
-        "--url", metavar="HOST:PORT", help=f"gRPC address of a running server (default: the one `serve` runs here, else {otherwise})"
+        "--url",
+        metavar="HOST:PORT",
+        help=f"gRPC address of a running server (default: the one `serve` runs here, else {otherwise})",
     )
 
 

@@ -21,9 +21,18 @@ from ml.serving.repository import Repository
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="a published model")
     parser.add_argument("version", nargs="?", type=int, help="one of its versions")
-    parser.add_argument("--receipt", type=Path, metavar="FILE", help="promote what `publish --receipt` wrote here instead")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="pages with truth; the first is the golden page")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="score the champions on --data through the server, into this file")
+    parser.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="promote what `publish --receipt` wrote here instead"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="pages with truth; the first is the golden page"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="score the champions on --data through the server, into this file",
+    )
     add_url_option(parser, "one is started for as long as it takes")
     add_repository_option(parser)
 
@@ -48,7 +57,9 @@ def run(args: argparse.Namespace) -> int:
                 print(f"scriptorium promote: {error}", file=sys.stderr)
                 refused += 1
                 continue
-            print(f"{name}: version {move.now} is the champion{f' after {move.before}' if move.before else ''} ({move.note})")
+            print(
+                f"{name}: version {move.now} is the champion{f' after {move.before}' if move.before else ''} ({move.note})"
+            )
         if args.out and not refused:
             scores = served_scores(repository, control, list(wanted), args.data)
             args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +80,9 @@ def _receipt(path: Path) -> dict[str, int]:
     return wanted
 
 
-def served_scores(repository: Repository, control: ControlClient, names: list[str], data: Path) -> dict[str, Any]:
+def served_scores(
+    repository: Repository, control: ControlClient, names: list[str], data: Path
+) -> dict[str, Any]:
     """The figures of the champions of `names`, measured through the server on the pages in `data`.
 
     Figures of words are those of the model that reads words; the layout of each model is listed by its name.
@@ -90,4 +103,8 @@ def served_scores(repository: Repository, control: ControlClient, names: list[st
         if "layout" in figures:
             layouts[name] = {figure: figures["layout"][figure] for figure in ("ap", "ap50")}
         latency[name] = figures["latency_ms"]
-    return scores | {"layout": layouts, "latency_ms": latency, "models": {name: champions[name] for name in names}}
+    return scores | {
+        "layout": layouts,
+        "latency_ms": latency,
+        "models": {name: champions[name] for name in names},
+    }

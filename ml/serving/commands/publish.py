@@ -15,11 +15,24 @@ from ml.serving.repository import Repository
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("graphs", type=Path, nargs="+", metavar="GRAPH", help="graph folders; a folder's name is its model's")
-    parser.add_argument("--gate", type=Path, metavar="FILE", help="the gate's verdicts; only models that passed are published")
-    parser.add_argument("--force", metavar="REASON", help="publish without, or against, a verdict; the reason is logged")
-    parser.add_argument("--receipt", type=Path, metavar="FILE", help="write here which versions these graphs are")
-    parser.add_argument("--repository", type=Path, metavar="DIR", help="the model repository (default: that of the parameters)")
+    parser.add_argument(
+        "graphs", type=Path, nargs="+", metavar="GRAPH", help="graph folders; a folder's name is its model's"
+    )
+    parser.add_argument(
+        "--gate", type=Path, metavar="FILE", help="the gate's verdicts; only models that passed are published"
+    )
+    parser.add_argument(
+        "--force", metavar="REASON", help="publish without, or against, a verdict; the reason is logged"
+    )
+    parser.add_argument(
+        "--receipt", type=Path, metavar="FILE", help="write here which versions these graphs are"
+    )
+    parser.add_argument(
+        "--repository",
+        type=Path,
+        metavar="DIR",
+        help="the model repository (default: that of the parameters)",
+    )
     add_params_option(parser)
 
 
@@ -38,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
             continue
         done = repository.publish(graph, name, serving, note=f"forced: {args.force}" if args.force else "")
         receipt[name] = {"version": done.version.version, "digest": done.version.digest}
-        print(f"{name}: version {done.version.version}{'' if done.new else ' (published before)'}, {done.version.bytes / 1e6:.1f} MB")
+        print(
+            f"{name}: version {done.version.version}{'' if done.new else ' (published before)'}, {done.version.bytes / 1e6:.1f} MB"
+        )
     if args.receipt:
         args.receipt.parent.mkdir(parents=True, exist_ok=True)
         write_whole(args.receipt, (json.dumps({"models": receipt}, indent=1) + "\n").encode())

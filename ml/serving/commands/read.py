@@ -30,10 +30,25 @@ LAYOUTS = ("student", "teacher", "trident")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PDFs and images")
-    parser.add_argument("--format", choices=FORMATS, default="json", help="what to write (default: %(default)s, a line a page)")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="json",
+        help="what to write (default: %(default)s, a line a page)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="write files here instead of to stdout")
-    parser.add_argument("--layout", choices=LAYOUTS, help="model that finds the regions (default: student where it is served, else trident)")
-    parser.add_argument("--max-pages", type=int, default=MAX_PAGES, metavar="N", help="pages read of one file at most (default: %(default)s)")
+    parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="model that finds the regions (default: student where it is served, else trident)",
+    )
+    parser.add_argument(
+        "--max-pages",
+        type=int,
+        default=MAX_PAGES,
+        metavar="N",
+        help="pages read of one file at most (default: %(default)s)",
+    )
     add_url_option(parser, "one is started for as long as it takes")
     add_repository_option(parser)
 
@@ -136,7 +151,9 @@ def _needed(repository: Repository, layout: str | None) -> list[str]:
     names = [READER, *([layout] if layout else [name for name in ("student",) if name in champions])]
     for name in names:
         if name not in champions:
-            raise UsageError(f"{repository.folder}: no published model '{name}' to read with; `make demo` makes one, or give --url")
+            raise UsageError(
+                f"{repository.folder}: no published model '{name}' to read with; `make demo` makes one, or give --url"
+            )
     return list(dict.fromkeys(names))
 
 
@@ -150,7 +167,9 @@ class _Output:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise UsageError(f"--out {folder}: cannot be made ({error.strerror}); name another folder") from None
+                raise UsageError(
+                    f"--out {folder}: cannot be made ({error.strerror}); name another folder"
+                ) from None
 
     @contextlib.contextmanager
     def document(self, path: Path) -> Iterator[_Document]:

@@ -13,23 +13,37 @@ from ml.serving.server import EmbeddedTriton
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=8001, help="gRPC port on loopback (default: %(default)s; 0 takes a free one)")
-    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="also serve Prometheus metrics on this loopback port")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8001,
+        help="gRPC port on loopback (default: %(default)s; 0 takes a free one)",
+    )
+    parser.add_argument(
+        "--metrics-port", type=int, metavar="PORT", help="also serve Prometheus metrics on this loopback port"
+    )
     add_repository_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     repository = repository_of(args)
     if not repository.champions():
-        raise UsageError(f"{repository.folder}: no model has a champion yet; `make demo` or `scriptorium promote` makes one")
+        raise UsageError(
+            f"{repository.folder}: no model has a champion yet; `make demo` or `scriptorium promote` makes one"
+        )
     with EmbeddedTriton(
         repository.folder, port=args.port or None, metrics_port=args.metrics_port, announce=True
     ) as server:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             champions = serve_champions(repository, server.control)
-            print(f"serving on {server.url} (gRPC): {', '.join(f'{n} version {v}' for n, v in champions.items())}")
-            print(f"read with:  scriptorium read FILE... --url {server.url}\nlog:        {server.log}\nstop with Ctrl-C", flush=True)
+            print(
+                f"serving on {server.url} (gRPC): {', '.join(f'{n} version {v}' for n, v in champions.items())}"
+            )
+            print(
+                f"read with:  scriptorium read FILE... --url {server.url}\nlog:        {server.log}\nstop with Ctrl-C",
+                flush=True,
+            )
             code = server.wait()
         except (KeyboardInterrupt, SystemExit):
             server.finish()

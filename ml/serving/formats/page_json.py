@@ -18,7 +18,9 @@ def to_json(result: PageResult, source: str, page: int) -> dict[str, Any]:
         "width": result.width,
         "height": result.height,
         "words": [{"box": _box(w.box), "text": w.text, "score": round(w.score, 4)} for w in result.words],
-        "regions": [{"box": _box(r.box), "label": r.label, "score": round(r.score, 4)} for r in result.regions],
+        "regions": [
+            {"box": _box(r.box), "label": r.label, "score": round(r.score, 4)} for r in result.regions
+        ],
         "text": result.text,
     }
 
