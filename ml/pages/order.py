@@ -9,10 +9,15 @@ from ml.pages.page import Box
 
 
 class Boxed(Protocol):
-    """Anything with a box and a text."""
+    """Anything with a box."""
 
     @property
     def box(self) -> Box: ...
+
+
+class Worded(Boxed, Protocol):
+    """Anything with a box and a text."""
+
     @property
     def text(self) -> str: ...
 
@@ -42,6 +47,11 @@ def lines_of(words: Sequence[W]) -> list[list[W]]:
         else:
             best.append(word)
     return _by_column(lines)
+
+
+def in_reading_order(items: Sequence[W]) -> list[W]:
+    """Blocks (regions, say) column by column, each column from top to bottom."""
+    return [item for line in _by_column([[item] for item in items]) for item in line]
 
 
 def _span(line: Sequence[Boxed]) -> Box:
@@ -107,6 +117,6 @@ def _ordered_block(block: list[list[W]], height: float) -> list[list[W]]:
     return sorted(block, key=lambda line: (_span(line)[1], _span(line)[0]))
 
 
-def text_of(words: Sequence[Boxed]) -> str:
+def text_of(words: Sequence[Worded]) -> str:
     """The words as text, one line of the page a line."""
     return "\n".join(" ".join(word.text for word in line) for line in lines_of(words))
