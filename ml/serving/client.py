@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tritonclient import grpc as triton
@@ -20,15 +21,15 @@ ANSWER_WITHIN = 120.0  # seconds for a page; a paper-size model on a busy CPU ta
 MOVES = 4  # times that the champion may change while one page is read
 
 
-class VersionMoved(InputError):
+class VersionMovedError(InputError):
     """The version that this runner was opened for is no longer the one that answers."""
 
 
 class TritonRunner:
     """Runs one version of a served model over gRPC: named arrays in, named arrays out.
 
-    version: None asks the champion, whichever it is; `card` and `version` are those of now, and an answer that
-    another version gave is refused, because the card does not describe it.
+    version: None asks the champion, whichever it is; `card` and `version` are those of now, and an answer
+    that another version gave is refused, because the card does not describe it.
     Raises UsageError when nobody answers at `url` or the model or version is not served there.
     """
 
@@ -36,14 +37,14 @@ class TritonRunner:
         self, url: str, model: str, version: int | None = None, timeout: float = ANSWER_WITHIN
     ) -> None:
         self.url, self.model, self.timeout = url, model, timeout
-        self._client = connect(url)
+        self._client: Any = connect(url)  # (its annotations admit None everywhere)
         try:
             metadata = self._client.get_model_metadata(model, client_timeout=ASK_WITHIN)
             config = self._client.get_model_config(model, client_timeout=ASK_WITHIN).config
         except InferenceServerException as error:
             self._client.close()
             raise UsageError(
-                f"{url} does not serve '{model}' ({reason(error)}); publish and promote it, or see `scriptorium models`"
+                f"{url} does not serve '{model}' ({reason(error)}); see `scriptorium models`"
             ) from None
         served = sorted(int(number) for number in metadata.versions)
         self.version = served[-1] if version is None else version
@@ -57,7 +58,7 @@ class TritonRunner:
         self._types = {tensor.name: tensor.datatype for tensor in metadata.inputs}
 
     def __call__(self, inputs: Arrays) -> Arrays:
-        """Raises VersionMoved when another version is the champion now, InputError with the server's reason otherwise."""
+        """Raises VersionMovedError when the champion is another now, InputError for any other failure."""
         given = []
         for name, type_ in self._types.items():
             array = np.ascontiguousarray(inputs[name])
@@ -75,9 +76,8 @@ class TritonRunner:
             raise InputError(f"{where} gave no answer: {reason(error)}") from None
         response = answer.get_response()
         if response.model_version != str(self.version):
-            raise VersionMoved(
-                f"{self.url}: {self.model} version {response.model_version} has taken over from {self.version}"
-            )
+            moved = f"version {response.model_version} has taken over from {self.version}"
+            raise VersionMovedError(f"{self.url}: {self.model} {moved}")
         return {output.name: answer.as_numpy(output.name) for output in response.outputs}
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class ServedPredictor:
         for _ in range(MOVES):
             try:
                 return self._predictor.read(pixels, boxes)
-            except VersionMoved:
+            except VersionMovedError:
                 self.close()
                 self._open()
         return self._predictor.read(pixels, boxes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import grpc
 from tritonclient import grpc as triton
@@ -19,7 +20,7 @@ class ControlClient:
     def __init__(self, url: str, key: str | None) -> None:
         self.url = url
         self._headers = {"triton-grpc-protocol-admin-key": key} if key else None
-        self._client = triton.InferenceServerClient(url)
+        self._client: Any = triton.InferenceServerClient(url)
 
     def __enter__(self) -> ControlClient:
         return self

@@ -55,7 +55,8 @@ def pages_of(path: Path, max_pages: int = MAX_PAGES) -> Iterator[SourcePage]:
     """Yield the pages of a file, the next one drawn while the caller works on this one.
 
     PDF pages are drawn at 144 dpi; photographs are turned upright by their EXIF note.
-    Raises InputError at the point where the file cannot be read on, and after `max_pages` pages if it has more.
+    Raises InputError at the point where the file cannot be read on, and after `max_pages` pages if it has
+    more.
     """
     check(path)
     pages = _pdf_pages(path, max_pages) if _is_pdf(path) else _image_pages(path, max_pages)
@@ -82,9 +83,8 @@ def _image_pages(path: Path, max_pages: int) -> Iterator[SourcePage]:
                 if number > max_pages:
                     return
                 if frame.width * frame.height > MAX_PIXELS:
-                    raise InputError(
-                        f"{path}: {frame.width} x {frame.height} is over {MAX_PIXELS:,} pixels; give it smaller"
-                    )
+                    size = f"{frame.width} x {frame.height}"
+                    raise InputError(f"{path}: {size} is over {MAX_PIXELS:,} pixels; give it smaller")
                 upright = ImageOps.exif_transpose(frame)
                 yield SourcePage(str(path), number, pages, _rgb(upright))
     except UnidentifiedImageError:
@@ -121,7 +121,8 @@ def _pdf_pages(path: Path, max_pages: int) -> Iterator[SourcePage]:
                 yield SourcePage(str(path), fields["page"], fields["pages"], pixels)
             if renderer.wait() != 0:
                 raise InputError(
-                    f"{path}: drawing it was ended (it is damaged, or takes over {FILE_SECONDS} s or {MEMORY_BYTES >> 30} GiB)"
+                    f"{path}: drawing it was ended: it is damaged, or takes over {FILE_SECONDS} s "
+                    f"or {MEMORY_BYTES >> 30} GiB; leave it out"
                 )
         finally:
             renderer.kill()

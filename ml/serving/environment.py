@@ -38,8 +38,8 @@ class ServerEnvironment:
 
     def variables(self) -> dict[str, str]:
         """Environment variables of the server process."""
-        # The stub starts an isolated Python (no PYTHONPATH, no PYTHONHOME): it takes its prefix and packages from
-        # the first `python3` on the PATH, so that has to be the environment's.
+        # The stub starts an isolated Python (no PYTHONPATH, no PYTHONHOME): it takes its prefix and packages
+        # from the first `python3` on the PATH, so that has to be the environment's.
         libraries = (self.site_packages / "nvidia_pytriton.libs", self.libpython.parent)
         return {
             "PATH": os.pathsep.join((str(self.bin), os.environ.get("PATH", os.defpath))),
@@ -81,7 +81,8 @@ def find_environment(folder: Path | None = None) -> ServerEnvironment:
 
 def _libpythons(python: Path) -> Iterator[Path]:
     """Every place where the library may lie, the environment's own Python first."""
-    probe = "import json, sys, sysconfig; print(json.dumps([sysconfig.get_config_var('LIBDIR'), sys.base_prefix]))"
+    places = "[sysconfig.get_config_var('LIBDIR'), sys.base_prefix]"
+    probe = f"import json, sys, sysconfig; print(json.dumps({places}))"
     answer = subprocess.run([python, "-I", "-c", probe], capture_output=True, text=True, check=False)
     if answer.returncode == 0:
         libdir, base = json.loads(answer.stdout)

@@ -1,4 +1,4 @@
-"""The golden check: a version may answer only if it reads a known page through the server as it reads it here."""
+"""The golden check: a version may answer only if the server reads a known page as ONNX Runtime does here."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ml.errors import InputError
 from ml.evaluation.detection import match
 from ml.pages.result import FoundRegion, PageResult, ReadWord
 
-#: Share of words and regions that both sides must find alike. Equal graphs on equal machines give 1; a last bit
-#: that differs between two CPUs may tip a word that stands on its threshold.
+#: Share of words and regions that both sides must find alike. Equal graphs on equal machines give 1; a last
+#: bit that differs between two CPUs may tip a word that stands on its threshold.
 AGREEMENT = 0.95
 OVERLAP = 0.9  # IoU from which two boxes count as the same
 
@@ -25,7 +25,7 @@ _LINES = (
 
 
 def golden_page() -> np.ndarray:
-    """A drawn page of four lines: uint8 (640, 480, 3) RGB, the same everywhere (the font comes with Pillow)."""
+    """A drawn page of four lines: uint8 (640, 480, 3) RGB, the same everywhere: the font is Pillow's."""
     page = Image.new("RGB", (480, 640), "white")
     draw = ImageDraw.Draw(page)
     for i, line in enumerate(_LINES):
@@ -43,13 +43,14 @@ def require_golden(
     what = f"{len(there.words)} words and {len(there.regions)} regions, {share:.0%} as in ONNX Runtime"
     if share < AGREEMENT:
         raise InputError(
-            f"the golden check failed: the server read {what} ({len(here.words)} and {len(here.regions)}); at least {AGREEMENT:.0%} must agree"
+            f"the golden check failed: the server read {what}, which finds {len(here.words)} and "
+            f"{len(here.regions)}; at least {AGREEMENT:.0%} must agree"
         )
     return what
 
 
 def agreement(a: PageResult, b: PageResult) -> float:
-    """Share of the words and regions of both results that have a partner in the other: box and name the same."""
+    """Share of the words and regions of both results that have a partner in the other."""
     found = len(a.words) + len(b.words) + len(a.regions) + len(b.regions)
     if not found:
         return 1.0

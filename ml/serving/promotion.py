@@ -1,4 +1,4 @@
-"""Promotion and rollback: a champion is always ready, and only a version that has read the golden page becomes one."""
+"""Promotion and rollback: a champion is always ready, and only what has read the golden page becomes one."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Registry(_Record):
 
     @classmethod
     def load(cls, folder: Path) -> Registry:
-        """The registry in `folder`, an empty one where there is none. Raises InputError when it is damaged."""
+        """The registry in `folder`, an empty one where none is. Raises InputError when it is damaged."""
         path = folder / REGISTRY
         try:
             return cls.model_validate_json(path.read_bytes())

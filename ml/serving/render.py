@@ -1,7 +1,8 @@
 """Renders a PDF in a process of its own, so that a hostile file can cost neither time, memory nor the reader.
 
-`python -I render.py FILE DPI MAX_PIXELS MAX_PAGES CPU_SECONDS MEMORY_BYTES` writes to stdout, page by page, a line
-of JSON {"page", "pages", "width", "height"} and then width * height * 3 bytes of RGB; {"error": why} ends it early.
+`python -I render.py FILE DPI MAX_PIXELS MAX_PAGES CPU_SECONDS MEMORY_BYTES` writes to stdout, page by page,
+a line of JSON {"page", "pages", "width", "height"} and then width * height * 3 bytes of RGB; {"error": why}
+ends it early.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Repository:
     def __init__(self, folder: Path, *, now: Clock = utc_now, by: str | None = None) -> None:
         self.folder, self._now, self._by = folder, now, actor() if by is None else by
 
-    # --- reading ------------------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------------
 
     def registry(self) -> Registry:
         return Registry.load(self.folder)
@@ -89,7 +89,7 @@ class Repository:
             if model.champion is not None
         }
 
-    # --- writing ------------------------------------------------------------------------------------------------
+    # --- writing -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Registry]:
@@ -121,9 +121,8 @@ class Repository:
         folder that holds no usable graph.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or name.endswith(CHALLENGER):
-            raise UsageError(
-                f"'{name}' cannot be a model's name; use letters, digits, '_', '.', '-', not ending in '{CHALLENGER}'"
-            )
+            rule = f"use letters, digits, '_', '.' and '-', not ending in '{CHALLENGER}'"
+            raise UsageError(f"'{name}' cannot be a model's name; {rule}")
         files, card = _graph_files(graph)
         signature_of(graph / "model.onnx")
         digest = digest_of(files)
@@ -170,7 +169,7 @@ class Repository:
         sync_folder(home)
 
     def _prune(self, registry: Registry, name: str, keep: int) -> None:
-        """Remove all but the last `keep` versions; the champion and the one before it stay whatever their age."""
+        """Remove all but the last `keep` versions; the champion and the one before it stay."""
         model = registry.models[name]
         kept = {*sorted(model.versions)[-keep:], *model.champions[-2:]}
         for number in sorted(set(model.versions) - kept):
@@ -183,7 +182,7 @@ class Repository:
         home = self.folder / name
         return [int(path.name) for path in home.iterdir() if path.name.isdecimal()] if home.is_dir() else []
 
-    # --- what Triton reads --------------------------------------------------------------------------------------
+    # --- what Triton reads ---------------------------------------------------------------------------------
 
     def require_intact(self, name: str, version: Version) -> None:
         """Raises InputError when the version's files are not the ones that were published."""
@@ -227,7 +226,7 @@ class Repository:
 
     @contextlib.contextmanager
     def challenger(self, name: str, version: Version, model: Model) -> Iterator[str]:
-        """A model of its own for the version alone, under a name that nobody asks for, while the block lasts."""
+        """The version as a model of its own, under a name that nobody asks for, while the block lasts."""
         alias = name + CHALLENGER
         home = self.folder / alias
         shutil.rmtree(home, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A real Triton server for as long as a `with` block lasts, on loopback, gRPC only, under explicit model control."""
+"""A real Triton server for as long as a `with` block lasts: loopback, gRPC only, explicit model control."""
 
 from __future__ import annotations
 
@@ -192,9 +192,8 @@ def _require_free(port: int, option: str) -> int:
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise UsageError(
-                f"port {port} of {HOST} cannot be used ({error.strerror}); stop what listens there or give another {option}"
-            ) from None
+            what = f"port {port} of {HOST} cannot be used ({error.strerror})"
+            raise UsageError(f"{what}; stop what listens there or give another {option}") from None
         except OverflowError:
             raise UsageError(f"{option} {port}: a port is between 1 and 65535") from None
     return port

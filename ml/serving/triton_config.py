@@ -1,4 +1,4 @@
-"""`config.pbtxt` of a published model: the template, the graph's own tensors, the versions to serve, the card."""
+"""`config.pbtxt` of a published model: the template, the graph's tensors, the versions to serve, the card."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2 as triton
+from tritonclient.grpc import model_config_pb2
 
 from ml.errors import InputError
 from ml.models.processor import Card
 from ml.serving.environment import TEMPLATES
 
-_TYPES = {
+# The generated module gives type checkers nothing to see.
+triton: Any = model_config_pb2
+_TYPES: dict[int, int] = {
     onnx.TensorProto.BOOL: triton.TYPE_BOOL,
     onnx.TensorProto.UINT8: triton.TYPE_UINT8,
     onnx.TensorProto.INT8: triton.TYPE_INT8,
@@ -50,7 +53,7 @@ class Signature:
 
 
 def signature_of(path: Path) -> Signature:
-    """Read it from an ONNX file. Raises InputError for what is no such file, or has a type that Triton lacks."""
+    """Read it from an ONNX file. Raises InputError for what is none, or has a type that Triton lacks."""
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf raises a class of its own, which its versions name differently

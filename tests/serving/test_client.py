@@ -64,7 +64,7 @@ def test_a_wrong_type_is_refused_before_it_is_sent(served):
 
 def test_the_servers_reason_reaches_the_caller(served):
     server, _ = served
-    with pytest.raises(InputError, match="gave no answer: .*shape"):
+    with pytest.raises(InputError, match=r"gave no answer: .*shape"):
         TritonRunner(server.url, "trident")(inputs() | {"boxes": np.zeros((1, 1, 5), np.float32)})
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ml.errors import InputError
-from ml.serving.client import ServedPredictor, TritonRunner, VersionMoved
+from ml.serving.client import ServedPredictor, TritonRunner, VersionMovedError
 from ml.serving.promotion import promote, rollback, serve_champions
 from ml.serving.server import EmbeddedTriton
 
@@ -64,7 +64,7 @@ def test_a_version_that_does_not_load_or_reads_otherwise_leaves_the_champion_ser
 def test_a_version_whose_files_changed_is_not_promoted(triton, repository, publish):
     publish("one")
     (repository.graph("trident", 1) / "card.json").write_text("{}")
-    with pytest.raises(InputError, match="digest differs.*still has no champion"):
+    with pytest.raises(InputError, match=r"digest differs.*still has no champion"):
         promote(repository, "trident", 1, triton.control)
 
 
@@ -90,7 +90,7 @@ def test_under_traffic_no_request_fails_and_no_unchecked_version_answers(triton,
         while not stop.is_set():
             try:
                 answers["steady" if runner(inputs)["word_boxes"][0, 0, 0] == 32.0 else "unchecked"] += 1
-            except VersionMoved:
+            except VersionMovedError:
                 runner.close()
                 runner = TritonRunner(triton.url, "trident")
             except InputError as error:

@@ -80,7 +80,7 @@ def test_a_graph_folder_without_its_parts_is_refused(repository, tmp_path, missi
 def test_a_file_that_is_no_onnx_is_refused_and_leaves_no_version(repository, tmp_path):
     graph = write_trident(tmp_path / "trident")
     (graph / "model.onnx").write_bytes(b"\x00not onnx")
-    with pytest.raises(InputError, match="model.onnx: "):
+    with pytest.raises(InputError, match=r"model\.onnx: "):
         repository.publish(graph, "trident", ServingConfig())
     assert not repository.registry().models
 

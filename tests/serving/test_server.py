@@ -142,7 +142,7 @@ def test_a_missing_environment_is_answered_with_how_to_make_it(tmp_path):
 
 def test_a_server_that_cannot_start_is_reported_with_its_own_words(environment, tmp_path):
     with (
-        pytest.raises(InputError, match="ended while starting: .*(log: .*triton-)"),
+        pytest.raises(InputError, match=r"ended while starting: .*(log: .*triton-)"),
         EmbeddedTriton(tmp_path / "nowhere", logs=tmp_path / "logs", environment=environment),
     ):
         pass

@@ -1,4 +1,4 @@
-"""`scriptorium promote`: make published versions the champions; as stage `served`, score them through the server."""
+"""`scriptorium promote`: make versions the champions; as stage `served`, score them through the server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml.errors import InputError, UsageError
+from ml.evaluation.command import evaluate_store
 from ml.pages.store import PageStore
 from ml.serving.client import ServedPredictor
 from ml.serving.commands.options import add_repository_option, add_url_option, control_of, repository_of
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("give either NAME VERSION or --receipt FILE")
     if args.out and not args.data:
         raise UsageError("--out needs --data, the pages to score on")
-    wanted = {args.name: args.version} if args.receipt is None else _receipt(args.receipt)
+    wanted = _receipt(args.receipt) if args.receipt else {str(args.name): int(args.version)}
     repository = repository_of(args)
     for name, version in wanted.items():
         repository.version(name, version)
@@ -57,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
                 print(f"scriptorium promote: {error}", file=sys.stderr)
                 refused += 1
                 continue
-            print(
-                f"{name}: version {move.now} is the champion{f' after {move.before}' if move.before else ''} ({move.note})"
-            )
+            after = f" after {move.before}" if move.before else ""
+            print(f"{name}: version {move.now} is the champion{after} ({move.note})")
         if args.out and not refused:
             scores = served_scores(repository, control, list(wanted), args.data)
             args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +87,6 @@ def served_scores(
 
     Figures of words are those of the model that reads words; the layout of each model is listed by its name.
     """
-    from ml.evaluation.command import evaluate_store
-
     champions = repository.champions()
     scores: dict[str, Any] = {"pages": len(PageStore(data))}
     layouts: dict[str, Any] = {}

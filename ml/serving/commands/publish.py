@@ -51,9 +51,8 @@ def run(args: argparse.Namespace) -> int:
             continue
         done = repository.publish(graph, name, serving, note=f"forced: {args.force}" if args.force else "")
         receipt[name] = {"version": done.version.version, "digest": done.version.digest}
-        print(
-            f"{name}: version {done.version.version}{'' if done.new else ' (published before)'}, {done.version.bytes / 1e6:.1f} MB"
-        )
+        before = "" if done.new else " (published before)"
+        print(f"{name}: version {done.version.version}{before}, {done.version.bytes / 1e6:.1f} MB")
     if args.receipt:
         args.receipt.parent.mkdir(parents=True, exist_ok=True)
         write_whole(args.receipt, (json.dumps({"models": receipt}, indent=1) + "\n").encode())
@@ -71,10 +70,11 @@ def _verdicts(path: Path) -> dict[str, dict[str, Any]]:
         raise UsageError(f"{path}: holds no verdicts ({error!r}); write it with `scriptorium gate`") from None
 
 
-def _refusal(verdict: dict[str, Any] | None, gate: Path) -> str | None:
+def _refusal(verdict: dict[str, Any] | None, gate: Path | None) -> str | None:
     if verdict is None:
         return f"{gate} has no verdict on it"
     if verdict.get("passed") is True:
         return None
     reasons = verdict.get("reasons") or verdict.get("reason") or "see there"
-    return f"the gate refused it ({'; '.join(map(str, reasons)) if isinstance(reasons, list) else reasons}; {gate})"
+    why = "; ".join(map(str, reasons)) if isinstance(reasons, list) else reasons
+    return f"the gate refused it ({why}; {gate})"

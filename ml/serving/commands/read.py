@@ -18,7 +18,7 @@ from ml.pages.result import PageResult
 from ml.progress import Meter
 from ml.serving.client import ServedPredictor, connect
 from ml.serving.commands.options import add_repository_option, add_url_option, repository_of
-from ml.serving.documents import MAX_PAGES, check, pages_of
+from ml.serving.documents import MAX_PAGES, SourcePage, check, pages_of
 from ml.serving.formats import FORMATS, Format, Writer
 from ml.serving.promotion import serve_champions
 from ml.serving.repository import Repository
@@ -152,7 +152,8 @@ def _needed(repository: Repository, layout: str | None) -> list[str]:
     for name in names:
         if name not in champions:
             raise UsageError(
-                f"{repository.folder}: no published model '{name}' to read with; `make demo` makes one, or give --url"
+                f"{repository.folder}: no published model '{name}' to read with; "
+                "`make demo` makes one, or give the --url of a server"
             )
     return list(dict.fromkeys(names))
 
@@ -180,7 +181,7 @@ class _Output:
             document.close()
 
     def _unused(self, stem: str) -> str:
-        """A stem that no earlier file of this run took: a/scan.png and b/scan.png must not share one result."""
+        """A stem that no earlier file took: a/scan.png and b/scan.png must not share one result."""
         name, count = stem, 1
         while name in self._stems:
             count += 1
@@ -197,7 +198,7 @@ class _Document:
         self._file: BinaryIO | None = None
         self._writer: Writer | None = None
 
-    def add(self, page, result: PageResult) -> None:
+    def add(self, page: SourcePage, result: PageResult) -> None:
         if self._writer is None or self._format.per_page:
             self.close()
             numbered = self._format.per_page and page.pages > 1

@@ -28,22 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     repository = repository_of(args)
     if not repository.champions():
-        raise UsageError(
-            f"{repository.folder}: no model has a champion yet; `make demo` or `scriptorium promote` makes one"
-        )
+        raise UsageError(f"{repository.folder}: no model has a champion yet; `make demo` makes some")
     with EmbeddedTriton(
         repository.folder, port=args.port or None, metrics_port=args.metrics_port, announce=True
     ) as server:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             champions = serve_champions(repository, server.control)
-            print(
-                f"serving on {server.url} (gRPC): {', '.join(f'{n} version {v}' for n, v in champions.items())}"
-            )
-            print(
-                f"read with:  scriptorium read FILE... --url {server.url}\nlog:        {server.log}\nstop with Ctrl-C",
-                flush=True,
-            )
+            models = ", ".join(f"{name} version {version}" for name, version in champions.items())
+            print(f"serving on {server.url} (gRPC): {models}")
+            print(f"read with:  scriptorium read FILE... --url {server.url}")
+            print(f"log:        {server.log}\nstop with Ctrl-C", flush=True)
             code = server.wait()
         except (KeyboardInterrupt, SystemExit):
             server.finish()

@@ -31,7 +31,7 @@ def hull(boxes: Sequence[Box]) -> Box:
 
 
 def blocks_of(result: PageResult) -> list[Block]:
-    """All lines in reading order, cut into blocks; then, without lines, the regions that hold none (pictures)."""
+    """All lines in reading order, cut into blocks; then the regions that hold none, such as pictures."""
     blocks: list[Block] = []
     grouped: list[tuple[FoundRegion | None, list[tuple[ReadWord, ...]]]] = []
     for line in lines_of(result.words):
@@ -56,7 +56,7 @@ def _region_of(line: Box, regions: Sequence[FoundRegion]) -> FoundRegion | None:
 
 
 def xml_text(text: str) -> str:
-    """`text` without the characters that XML 1.0 cannot hold, escaped for content and double-quoted attributes."""
+    """`text` escaped for content and quoted attributes, without the characters that XML 1.0 cannot hold."""
     legal = "".join(
         c
         for c in text

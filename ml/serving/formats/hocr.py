@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from ml.pages.page import Box
-from ml.pages.result import PageResult
+from ml.pages.result import PageResult, ReadWord
 from ml.serving.documents import SourcePage
 from ml.serving.formats.blocks import Block, blocks_of, hull, xml_text
 
@@ -31,7 +31,8 @@ class PageWriter:
         if not self._begun:
             self._begun = True
             self._put(_HEAD.format(title=xml_text(page.source)))
-        title = f"image {_quoted(page.source)}; bbox 0 0 {result.width} {result.height}; ppageno {page.number - 1}"
+        box = _bbox((0, 0, result.width, result.height))
+        title = f"image {_quoted(page.source)}; {box}; ppageno {page.number - 1}"
         self._put(f'<div class="ocr_page" id="page_{page.number}" title="{xml_text(title)}">\n')
         for i, block in enumerate(blocks_of(result), start=1):
             self._block(block, f"{page.number}_{i}")
@@ -46,17 +47,20 @@ class PageWriter:
         label = f' data-label="{xml_text(block.label)}"' if block.label else ""
         self._put(f'<div class="{kind}" id="block_{id_}" title="{_bbox(block.box)}"{label}>\n')
         for line in block.lines:
-            words = " ".join(
-                f'<span class="ocrx_word" title="{_bbox(word.box)}; x_wconf {round(100 * word.score)}">{xml_text(word.text)}</span>'
-                for word in line
-            )
-            self._put(
-                f'<span class="ocr_line" title="{_bbox(hull([word.box for word in line]))}">{words}</span>\n'
-            )
+            words = " ".join(_span("ocrx_word", _word(word), xml_text(word.text)) for word in line)
+            self._put(_span("ocr_line", _bbox(hull([word.box for word in line])), words) + "\n")
         self._put("</div>\n")
 
     def _put(self, text: str) -> None:
         self._file.write(text.encode("utf-8", "replace"))
+
+
+def _span(class_: str, title: str, inside: str) -> str:
+    return f'<span class="{class_}" title="{title}">{inside}</span>'
+
+
+def _word(word: ReadWord) -> str:
+    return f"{_bbox(word.box)}; x_wconf {round(100 * word.score)}"
 
 
 def _bbox(box: Box) -> str:

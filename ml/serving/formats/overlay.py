@@ -13,7 +13,7 @@ from ml.serving.documents import SourcePage
 
 WORD = (30, 100, 220)
 #: One colour a canonical label (Okabe & Ito's palette, safe for the colour-blind, and mixtures of it).
-COLOURS = dict(
+COLOURS: dict[str, tuple[int, int, int]] = dict(
     zip(
         CANONICAL,
         [
@@ -35,7 +35,7 @@ COLOURS = dict(
 
 
 def draw(pixels: np.ndarray, result: PageResult, *, texts: bool = True) -> np.ndarray:
-    """The page, uint8 (H, W, 3) RGB, with regions outlined and named, words outlined, and what was read above them."""
+    """The page, uint8 (H, W, 3) RGB, with its regions outlined and named, its words outlined and written."""
     image = Image.fromarray(pixels)
     ink = ImageDraw.Draw(image, "RGBA")
     line = max(1, round(max(pixels.shape[:2]) / 700))

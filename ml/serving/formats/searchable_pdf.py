@@ -1,8 +1,8 @@
 """A searchable PDF: the page's picture with its words over it, invisible, each as wide as its box.
 
-Written by hand as a stream of objects, so that a document of any length takes one page of memory. The text uses
-one composite font without any glyph, as Tesseract does it: what is invisible needs none, and any character of the
-Basic Multilingual Plane can be searched and copied.
+Written by hand as a stream of objects, so that a document of any length takes one page of memory. The text
+uses one composite font without any glyph, as Tesseract does it: what is invisible needs none, and any
+character of the Basic Multilingual Plane can be searched and copied.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class PageWriter:
         self._stream(content, "/Filter /FlateDecode", packed)
         self._object(
             leaf,
-            f"<< /Type /Page /Parent {_PAGES} 0 R /MediaBox [0 0 {width:.2f} {height:.2f}] /Contents {content} 0 R "
+            f"<< /Type /Page /Parent {_PAGES} 0 R /MediaBox [0 0 {width:.2f} {height:.2f}] "
+            f"/Contents {content} 0 R "
             f"/Resources << /XObject << /Im {picture} 0 R >> /Font << /F {_FONT} 0 R >> >> >>",
         )
         self._kids.append(leaf)
@@ -89,16 +90,16 @@ class PageWriter:
         self._stream(_TO_UNICODE, "", _CMAP)
         self._object(
             _DESCRIPTOR,
-            "<< /Type /FontDescriptor /FontName /GlyphLess /Flags 5 /FontBBox [0 -200 500 800] /ItalicAngle 0 "
-            "/Ascent 800 /Descent -200 /CapHeight 800 /StemV 80 >>",
+            "<< /Type /FontDescriptor /FontName /GlyphLess /Flags 5 /FontBBox [0 -200 500 800] "
+            "/ItalicAngle 0 /Ascent 800 /Descent -200 /CapHeight 800 /StemV 80 >>",
         )
         self._object(_INFO, "<< /Producer (scriptorium) >>")
         start = self._at
         count = len(self._offsets) + 1
         rows = "".join(f"{self._offsets[number]:010d} 00000 n \n" for number in sorted(self._offsets))
         self._put(f"xref\n0 {count}\n0000000000 65535 f \n{rows}".encode())
-        trailer = f"trailer\n<< /Size {count} /Root {_CATALOG} 0 R /Info {_INFO} 0 R >>\nstartxref\n{start}\n%%EOF\n"
-        self._put(trailer.encode())
+        trailer = f"<< /Size {count} /Root {_CATALOG} 0 R /Info {_INFO} 0 R >>"
+        self._put(f"trailer\n{trailer}\nstartxref\n{start}\n%%EOF\n".encode())
 
     def _object(self, number: int, body: str) -> None:
         self._offsets[number] = self._at

@@ -1,4 +1,4 @@
-"""A Python-based Triton backend named `onnxruntime`: it loads what NVIDIA's native backend of that name loads.
+"""A Python-based Triton backend named `onnxruntime`: it loads what the native backend of that name loads.
 
 The embedded server has no native ONNX Runtime backend; with this file it serves the same repository,
 `config.pbtxt` with `backend: "onnxruntime"` and `VERSION/model.onnx`, unchanged. It runs inside the server's
@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime
 import triton_python_backend_utils as pb_utils
 
-#: The bundled server's `pb_utils.Tensor(name, array)` returns empty tensors under numpy 2; DLPack works there.
+#: The bundled server's `pb_utils.Tensor(name, array)` returns empty tensors under numpy 2; DLPack works
+#: there.
 _NUMPY_2 = int(np.__version__.split(".", maxsplit=1)[0]) >= 2
 
 
