@@ -54,7 +54,7 @@ def _asset(stages: Sequence[Stage], graph: StageGraph, translator: DvcTranslator
         metadata=_definition_metadata(stage),
     )
     def materialise(context: dg.AssetExecutionContext, dvc: DvcResource) -> dg.MaterializeResult:
-        # A batch may have landed after these definitions were loaded: its stage is named by the run's partition.
+        # A batch may have landed after this was loaded: the run's partition names its stage.
         name = f"{stage.template}@{context.partition_key}" if partitioned else stage.name
         run = run_stage(name, dvc, context.log)
         return dg.MaterializeResult(
@@ -66,7 +66,7 @@ def _asset(stages: Sequence[Stage], graph: StageGraph, translator: DvcTranslator
 
 
 def run_stage(name: str, dvc: DvcResource, log: Any) -> StageRun:
-    """Run a stage for an asset, with a line before and after it. Raises dagster.Failure with cause and hint."""
+    """Run an asset's stage, with a line before and after it. Raises dagster.Failure with cause and hint."""
     announce(name)
     try:
         run = dvc.repro(name, log.info)

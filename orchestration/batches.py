@@ -32,7 +32,7 @@ def batch_name(name: str) -> str:
     """`name` if it can name a batch. Raises UsageError otherwise (it becomes a folder and a DVC stage)."""
     if not NAME.fullmatch(name):
         raise UsageError(
-            f"'{name}' cannot name a batch: use 1 to 48 of a-z, 0-9, '-' and '_', beginning with a letter or digit"
+            f"'{name}' cannot name a batch: use 1 to 48 of a-z, 0-9, '-' and '_', a letter or digit first"
         )
     return name
 

@@ -41,7 +41,7 @@ def build_definitions(root: Path, translator: DvcTranslator | None = None) -> dg
                 name="retrain",
                 job_name=MAIN,
                 cron_schedule="0 2 * * 1",
-                description="Everything after the batches, weekly; with no new pages all of it is cached. Off until switched on.",
+                description="All after the batches, weekly; all cached without new pages. Off at first.",
             )
         ],
         sensors=[landing_sensor(root, definition, BATCH) for definition in partitions if definition][:1],

@@ -88,7 +88,7 @@ def _require_published(root: Path, repository: Path) -> None:
 
 
 def read_pages(root: Path, own: str | None) -> list[tuple[Page, PageResult]]:
-    """Start the embedded server, read a few unseen pages (and some of batch `own`) by the code of `scriptorium read`.
+    """Start the server; read a few unseen pages, and some of batch `own`, as `scriptorium read` does.
 
     Leaves the pages in demo/pages and what was read in demo/read.
     """
@@ -107,10 +107,8 @@ def read_pages(root: Path, own: str | None) -> list[tuple[Page, PageResult]]:
     done = []
     with contextlib.ExitStack() as ends:
         server = ends.enter_context(EmbeddedTriton(repository.folder))
-        champions = serve_champions(repository, server.control)
-        _say(
-            f"  serving {', '.join(f'{name} version {version}' for name, version in champions.items())} on {server.url}"
-        )
+        versions = serve_champions(repository, server.control).items()
+        _say(f"  {server.url} serves {', '.join(f'{name} version {number}' for name, number in versions)}")
         reader = open_reader(server.url, None, ends)
         for number, page in enumerate(chosen, start=1):
             path = root / OUT / "pages" / f"page-{number}{_suffix(page.image)}"
@@ -123,7 +121,7 @@ def read_pages(root: Path, own: str | None) -> list[tuple[Page, PageResult]]:
                 writer.add(document, result)
                 done.append((page, result))
                 _say(
-                    f"  read {path.relative_to(root)}: {len(result.words)} words, {time.monotonic() - began:.2f} s"
+                    f"  {path.relative_to(root)}: {len(result.words)} words, {time.monotonic() - began:.2f} s"
                 )
             writer.close()
     return done
@@ -174,11 +172,13 @@ def _conclude(measured: dict, assets: int) -> None:
         "",
         f"Done in {measured['seconds']['total']:.0f} s, {len(measured['cached'])} of {assets} assets cached. "
         f"Through the server, on {measured['pages']} unseen pages:",
-        f"  word detection F1 {_figure(words.get('f1'))}   character error rate {_figure(reading.get('cer'))}   "
-        f"end-to-end F1 {_figure((measured['end_to_end'] or {}).get('f1'))}",
-        f"  layout AP50: teacher {_figure(layout['teacher']['ap50'])}   student {_figure(layout['student']['ap50'])}",
+        f"  word detection F1 {_figure(words.get('f1'))}   character error rate {_figure(reading.get('cer'))}"
+        f"   end-to-end F1 {_figure((measured['end_to_end'] or {}).get('f1'))}",
+        f"  layout AP50: teacher {_figure(layout['teacher']['ap50'])}"
+        f"   student {_figure(layout['student']['ap50'])}",
         "",
-        "Made:  demo/report.html (open it in a browser), demo/report.json, demo/read/, models/, graphs/, repository/",
+        "Made:  demo/report.html (open it in a browser), demo/report.json, demo/read/, models/, graphs/,",
+        "       repository/ (the published versions)",
         "Next:  source .venv/bin/activate, then",
         "       dagster dev                      the graph with its metrics, checks and pictures",
         "       scriptorium read FILE...         read your own PDFs and scans",

@@ -23,7 +23,7 @@ from orchestration.graph import Output, Stage, StageGraph
 TAIL_LINES = 40
 
 #: What DVC says when another process holds a path (`dvc/rwlock.py`). `--wait-for-lock` covers only the
-#: repository lock; a path that a running stage writes or reads has a lock of its own, which is refused at once.
+#: repository lock; the paths of a running stage have locks of their own, and are refused at once.
 BUSY = "is busy, it is being blocked by"
 BUSY_RETRY_SECONDS = 2.0
 
@@ -56,7 +56,7 @@ class StageRun:
 
 
 class StageError(Exception):
-    """A stage did not succeed. `cause` is one sentence, `tail` the last lines it printed, `hint` what to do."""
+    """A stage did not succeed. `cause` is a sentence, `tail` its last lines, `hint` what to do."""
 
     def __init__(self, name: str, code: int, tail: list[str]) -> None:
         self.name, self.code, self.tail = name, code, tail
@@ -144,7 +144,7 @@ class _Lines(deque[str]):
 
 @contextmanager
 def _process(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process whose whole family ends when the caller is interrupted, so that no training runs on unseen."""
+    """A process whose family ends when the caller is interrupted, so that no training runs on unseen."""
     environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "PYTHONUNBUFFERED": "1"}
     # Stages call `scriptorium` by name: it lies beside the interpreter that runs us.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])

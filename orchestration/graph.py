@@ -92,7 +92,7 @@ class StageGraph(Mapping[str, Stage]):
         return len(self._stages)
 
     def upstream(self, stage: Stage) -> tuple[Stage, ...]:
-        """The stages that make what `stage` reads, as DVC sees it: a path also needs what lies above or under it."""
+        """The stages that make what `stage` reads; a path also needs what lies above or under it."""
         return tuple(
             other
             for other in self.values()
@@ -129,7 +129,7 @@ def _output(out: Any, root: Path) -> Output:
 
 
 def _path(entry: Any, root: Path) -> str:
-    """A path as dvc.yaml means it, relative to the root whatever the stage's `wdir`; URLs stay as they are."""
+    """A path relative to the root, whatever the stage's `wdir`; URLs stay as they are."""
     if entry.protocol != "local":
         return entry.def_path
     path = Path(entry.fs_path)

@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
 def land(root: Path, folder: Path, name: str | None = None, source: str = "auto") -> Batch:
     """Copy `folder` to data/landing and register it. A batch landed before under the name is replaced.
 
-    Copied, not linked: a batch must not change when the folder does. Raises UsageError for what cannot be landed.
+    Copied, not linked: a batch must not change when the folder does.
+    Raises UsageError for what cannot be landed.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give a folder of PDFs, or of images with COCO boxes")

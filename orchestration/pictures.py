@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WORD_COLOUR, REGION_COLOUR = (37, 99, 235), (220, 38, 38)
 
-#: Longest side of a page picture in Dagster's metadata; it is stored in the event log at each materialisation.
+#: Longest side of a page picture in Dagster's metadata; the event log keeps it.
 THUMBNAIL = 560
 
 
@@ -49,7 +49,7 @@ def number(text: str | None) -> float | None:
 
 
 def curves(path: Path) -> str | None:
-    """The losses and the validation figures of a plots CSV as one PNG `data:` URI; None where there is no point yet."""
+    """Losses and validation figures of a plots CSV, as a PNG `data:` URI; None while there is no point."""
     series = {name: points for name, points in columns(path).items() if not name.startswith("lr")}
     if not series:
         return None
@@ -99,7 +99,7 @@ def thumbnail(image: Image.Image) -> Image.Image:
 
 
 def stage_pictures(root: Path, stage: Stage) -> dict[str, str]:
-    """Markdown pictures of a stage by title: its curves and, where its `meta.pictures` names a page store, pages.
+    """Markdown pictures of a stage by title: curves and, where `meta.pictures` names a page store, pages.
 
     With `meta.reader` (a graph folder) the pages carry what that model finds, else their truth.
     """

@@ -5,6 +5,7 @@ import html
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
 from PIL import Image
@@ -41,7 +42,7 @@ class Report:
 def figures(
     served: Mapping[str, Any], assets: Sequence[AssetTime], total: float, read: int
 ) -> dict[str, Any]:
-    """report.json: the quality measured through the server (`served` is metrics/served.json) and the times."""
+    """report.json: the quality measured through the server (`served`: metrics/served.json) and the times."""
     layout = served.get("layout", {})
     both = {
         name: {key: layout.get(name, {}).get(key) for key in ("ap", "ap50")}
@@ -68,7 +69,11 @@ def render(report: Report) -> str:
         _section("Metrics", _metrics(report.metrics)),
         _section("Time per asset", _times(report.assets)),
     )
-    return _PAGE.format(title="Scriptorium demo", style=_STYLE, body="\n".join(sections))
+    return _PAGE.format(title="Scriptorium demo", style=_style(), body="\n".join(sections))
+
+
+def _style() -> str:
+    return resources.files("orchestration").joinpath("report.css").read_text(encoding="utf-8")
 
 
 def _headline(report: Report) -> str:
@@ -89,15 +94,15 @@ def _headline(report: Report) -> str:
     return (
         f"<header><h1>Scriptorium: from pages to a served model</h1>"
         f"<p>Run <code>{_text(report.run_id)}</code>, {_duration(seconds)}, "
-        f"{len(figures['cached'])} of {len(report.assets)} assets cached. Figures are measured through the Triton "
-        f"server on {figures['pages']} pages that no training saw.</p></header>"
+        f"{len(figures['cached'])} of {len(report.assets)} assets cached. Figures are measured through the "
+        f"Triton server on {figures['pages']} pages that no training saw.</p></header>"
         f'<div class="cards">{tiles}</div>{notes}'
     )
 
 
 def _pages(pages: Sequence[tuple[Page, PageResult]]) -> str:
     legend = (
-        '<p class="legend"><i class="true"></i> word read right <i class="false"></i> word wrong or not there '
+        '<p class="legend"><i class="true"></i> word read right <i class="false"></i> wrong or not there '
         '<i class="region"></i> region. Hold the pointer over a box for its text.</p>'
     )
     return legend + "".join(_page(number, page, result) for number, (page, result) in enumerate(pages))
@@ -107,7 +112,8 @@ def _page(number: int, page: Page, result: PageResult) -> str:
     picture = f"page{number}"
     truth = _overlay(
         page,
-        f'<defs><image id="{picture}" width="{page.width}" height="{page.height}" href="{_picture(page)}"/></defs>'
+        f'<defs><image id="{picture}" width="{page.width}" height="{page.height}" '
+        f'href="{_picture(page)}"/></defs>'
         f'<use href="#{picture}"/>',
         [_rect(word.box, "word", word.text) for word in page.words or ()]
         + [_rect(region.box, "region", region.label, region.label) for region in page.regions or ()],
@@ -122,11 +128,15 @@ def _page(number: int, page: Page, result: PageResult) -> str:
         for region in result.regions
     ]
     served = _overlay(page, f'<use href="#{picture}" opacity="0.13"/>', words + regions)
+    counts = f"{len(result.words)} words, {len(result.regions)} regions"
     return (
-        f'<div class="pair"><figure>{truth}<figcaption>truth: {_text(page.source or page.id[:12])}</figcaption></figure>'
-        f"<figure>{served}<figcaption>served: {len(result.words)} words, {len(result.regions)} regions</figcaption>"
-        f"</figure></div>"
+        f'<div class="pair">{_figure(truth, f"truth: {page.source or page.id[:12]}")}'
+        f"{_figure(served, f'served: {counts}')}</div>"
     )
+
+
+def _figure(body: str, caption: str) -> str:
+    return f"<figure>{body}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _overlay(page: Page, picture: str, marks: Iterable[str]) -> str:
@@ -174,7 +184,7 @@ def _picture(page: Page) -> str:
 
 def _curves(curves: Mapping[str, str]) -> str:
     return "".join(
-        f'<figure><img alt="curves of {_text(name)}" src="{_text(uri)}"><figcaption>{_text(name)}</figcaption></figure>'
+        _figure(f'<img alt="curves of {_text(name)}" src="{_text(uri)}">', name)
         for name, uri in curves.items()
     )
 
@@ -185,13 +195,15 @@ def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
         for stage, values in metrics.items()
         for name, value in values.items()
     )
-    return f"<details><summary>all numbers of all stages</summary><table><tr><th>asset<th>metric<th>value</tr>{rows}</table></details>"
+    table = f"<table><tr><th>asset<th>metric<th>value</tr>{rows}</table>"
+    return f"<details><summary>all numbers of all stages</summary>{table}</details>"
 
 
 def _times(assets: Sequence[AssetTime]) -> str:
     longest = max((asset.seconds for asset in assets), default=1.0) or 1.0
     rows = "".join(
-        f"<tr><td>{_text(a.name)}</td><td class=n>{a.seconds:.1f} s</td><td>{'cached' if a.cached else ''}</td>"
+        f"<tr><td>{_text(a.name)}</td><td class=n>{a.seconds:.1f} s</td>"
+        f"<td>{'cached' if a.cached else ''}</td>"
         f'<td class="wide"><div class="bar" style="width:{100 * a.seconds / longest:.1f}%"></div></td></tr>'
         for a in assets
     )
@@ -222,30 +234,9 @@ def _text(text: str) -> str:
     return html.escape(text, quote=True)
 
 
-_STYLE = """
-:root{color-scheme:light;--ink:#1c1917;--quiet:#78716c;--line:#e7e5e4}
-body{font:16px/1.55 system-ui,-apple-system,"Segoe UI",sans-serif;color:var(--ink);background:#fafaf9;margin:0}
-main{max-width:1180px;margin:0 auto;padding:2rem 1.5rem 5rem}
-h1{font:600 2rem/1.2 Georgia,serif;margin:0 0 .3rem}h2{font:600 1.3rem Georgia,serif;margin:2.6rem 0 .8rem}
-p{color:var(--quiet);max-width:70ch}code{font-size:.9em}
-.cards{display:grid;grid-template-columns:repeat(auto-fit,minmax(160px,1fr));gap:.8rem;margin-top:1.2rem}
-.card{background:#fff;border:1px solid var(--line);border-radius:8px;padding:.8rem 1rem}
-.card b{display:block;font-size:1.6rem;font-variant-numeric:tabular-nums}.card span{color:var(--quiet);font-size:.85rem}
-.pair{display:grid;grid-template-columns:1fr 1fr;gap:1rem;margin-bottom:1.6rem}
-figure{margin:0 0 1rem}figcaption{color:var(--quiet);font-size:.85rem;margin-top:.3rem}
-svg,img{width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:4px}
-rect{fill:transparent;stroke-width:1}.word{stroke:#2563eb88}.true{stroke:#16a34a}.false{stroke:#dc2626}
-.region{stroke:#d97706;stroke-width:1.6}.label{font:600 9px system-ui;fill:#b45309}.read{font-family:Georgia,serif;fill:#1c1917}
-.legend i{display:inline-block;width:1em;height:.7em;border:2px solid;margin:0 .2em 0 .8em}
-i.true{border-color:#16a34a}i.false{border-color:#dc2626}i.region{border-color:#d97706}
-table{border-collapse:collapse;background:#fff;font-size:.9rem}table.full{width:100%}
-td,th{border-bottom:1px solid var(--line);padding:.25rem .7rem;text-align:left}.n{text-align:right;font-variant-numeric:tabular-nums}
-.wide{width:50%}.bar{height:.7rem;background:#2563eb;border-radius:2px;min-width:1px}
-@media(max-width:760px){.pair{grid-template-columns:1fr}}
-"""
-
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
 <title>{title}</title><style>{style}</style></head><body><main>
 {body}
 </main></body></html>

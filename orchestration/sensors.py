@@ -25,14 +25,14 @@ def landing_sensor(
     job_name: str,
     quiet_seconds: float = QUIET_SECONDS,
 ) -> dg.SensorDefinition:
-    """Registers stable folders of data/landing, and asks for a run of `job_name` per batch without a partition."""
+    """Registers stable folders of data/landing; asks for a run of `job_name` per batch not seen before."""
 
     @dg.sensor(
         name="landing",
         job_name=job_name,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="A folder dropped into data/landing is registered as a batch, read and held against the contracts.",
+        description="A folder dropped into data/landing becomes a batch: read, and held against its contract.",
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         refused = register_landed(root, quiet_seconds)
@@ -44,7 +44,7 @@ def landing_sensor(
             return dg.SkipReason("; ".join(refused) or f"no new folder in {LANDING}")
         return dg.SensorResult(
             dynamic_partitions_requests=[partitions.build_add_request([batch.name for batch in new])],
-            # A batch that a stage makes (synthetic) is not there yet; its pages come with the stage's own run.
+            # What a stage makes (synthetic) is not there yet; its pages come with that stage's run.
             run_requests=[
                 dg.RunRequest(run_key=f"{job_name}:{batch.name}", partition_key=batch.name)
                 for batch in new

@@ -1,4 +1,4 @@
-"""How a DVC stage shows in Dagster. Subclass `DvcTranslator` and pass it to `dvc_assets` to change any of it."""
+"""How a DVC stage shows in Dagster. Subclass `DvcTranslator` to change any of it."""
 
 from collections.abc import Sequence
 
@@ -67,7 +67,7 @@ class DvcTranslator:
         name = f"{checked}@{stage.item}" if stage.item else checked
         if name not in graph:
             raise dg.DagsterInvalidDefinitionError(
-                f"stage '{stage.name}' of dvc.yaml has meta check_of: {checked}, but there is no stage '{name}'"
+                f"stage '{stage.name}' of dvc.yaml has check_of: {checked}, but there is no stage '{name}'"
             )
         return graph[name]
 

@@ -29,7 +29,7 @@ stages:
     foreach: ${batches}
     do:
       desc: Check a batch.
-      cmd: mkdir -p data/verdicts/${key} && python3 check.py data/batches/${key}/pages data/verdicts/${key}/verdict.json
+      cmd: python3 check.py data/batches/${key}/pages data/verdicts/${key}
       deps: ["data/batches/${key}"]
       outs: ["data/verdicts/${key}"]
       meta: {check_of: batch}
@@ -42,7 +42,7 @@ stages:
     meta: {group: dataset}
   trident:
     desc: Train.
-    cmd: "mkdir -p models && cp data/snapshot/pages models/trident && printf 'step,loss,val_f1\\\\n1,2.0,\\\\n2,1.0,0.5\\\\n' > metrics/trident.csv"
+    cmd: mkdir -p models && cp data/snapshot/pages models/trident && cp curves.csv metrics/trident.csv
     deps: [data/snapshot]
     outs: [models/trident]
     plots: [{metrics/trident.csv: {cache: false, x: step, y: loss}}]
@@ -56,14 +56,15 @@ stages:
 """
 
 CHECK = """
-import json, sys
+import json, os, sys
 text = open(sys.argv[1]).read()
+os.makedirs(sys.argv[2], exist_ok=True)
 rows = [{"page": "p1", "item": "a", "rule": "ink", "value": "0", "reason": "empty", "severity": "warning"}]
 json.dump({
     "batch": sys.argv[1], "accepted": "bad" not in text, "pages": 1,
     "quarantined": rows if "odd" in text or "bad" in text else [],
     "suites": [{"suite": "images", "severity": "critical", "success": "bad" not in text, "rules": []}],
-}, open(sys.argv[2], "w"))
+}, open(sys.argv[2] + "/verdict.json", "w"))
 """
 
 COUNT = """
@@ -83,6 +84,7 @@ class Project:
         self.write("dvc.yaml", DVC_YAML)
         self.write("params.yaml", "seed: 7\n")
         self.write("batches.yaml", "batches:\n  synthetic: {source: store, path: data/landing/synthetic}\n")
+        self.write("curves.csv", "step,loss,val_f1\n1,2.0,\n2,1.0,0.5\n")
         self.write("check.py", CHECK)
         self.write("count.py", COUNT)
 

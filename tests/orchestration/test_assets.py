@@ -22,7 +22,8 @@ def test_a_stage_added_to_dvc_yaml_appears_with_no_other_edit(project):
     project.edit(
         "dvc.yaml",
         "  trident:\n",
-        "  thumbnails:\n    cmd: cp data/snapshot/pages thumbs\n    deps: [data/snapshot]\n    outs: [thumbs]\n"
+        "  thumbnails:\n    cmd: cp data/snapshot/pages thumbs\n"
+        "    deps: [data/snapshot]\n    outs: [thumbs]\n"
         "    desc: Small pictures.\n    meta: {group: extras, kinds: [pillow]}\n  trident:\n",
     )
     graph = project.definitions().resolve_asset_graph()
@@ -67,8 +68,14 @@ def materialization(instance: dg.DagsterInstance, key: str) -> dg.AssetMateriali
 
 
 ALL = {
-    "synth", "batch[synthetic]", "contract[synthetic]", "snapshot", "trident", "export_trident", "export_student",
-}  # fmt: skip
+    "synth",
+    "batch[synthetic]",
+    "contract[synthetic]",
+    "snapshot",
+    "trident",
+    "export_trident",
+    "export_student",
+}
 
 
 @pytest.fixture(scope="module")

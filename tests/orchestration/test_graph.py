@@ -7,8 +7,14 @@ from orchestration.graph import StageGraph
 def test_foreach_gives_one_stage_per_item(project):
     graph = StageGraph.load(project.root)
     assert list(graph) == [
-        "synth", "batch@synthetic", "contract@synthetic", "snapshot", "trident", "export@trident", "export@student",
-    ]  # fmt: skip
+        "synth",
+        "batch@synthetic",
+        "contract@synthetic",
+        "snapshot",
+        "trident",
+        "export@trident",
+        "export@student",
+    ]
     assert graph["export@student"].outs[0].path == "graphs/student"
     assert (graph["export@student"].template, graph["export@student"].item) == ("export", "student")
 
