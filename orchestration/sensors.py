@@ -32,7 +32,7 @@ def landing_sensor(
         job_name=job_name,
         minimum_interval_seconds=15,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="A folder dropped into data/landing becomes a batch: read, and held against its contract.",
+        description="A folder dropped into data/landing is read and held against its contract.",
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         refused = register_landed(root, quiet_seconds)
