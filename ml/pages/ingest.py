@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="PIXELS",
-        # The size of pages is no model's business: a store at 144 dpi serves models that read at any size below.
+        # Not a model's size: pages at 144 dpi serve every model that reads at that size or below.
         help="render PDF pages to this size (default: 144 dpi)",
     )
     parser.add_argument(
@@ -166,11 +166,11 @@ class Report:
         """The summary that is printed."""
         lines = [f"{self.batch}: {self.pages} pages -> {where}"]
         lines.append(
-            f"  words     {self.words} on {self.worded} pages; {self.pages - self.worded} pages have none annotated"
+            f"  words     {self.words} on {self.worded} pages; not annotated on {self.pages - self.worded}"
         )
         labels = ", ".join(f"{name} {count}" for name, count in sorted(self.labels.items())) or "none"
         lines.append(
-            f"  regions   {labels}, on {self.laid_out} pages; {self.pages - self.laid_out} pages have none annotated"
+            f"  regions   {labels}, on {self.laid_out} pages; not annotated on {self.pages - self.laid_out}"
         )
         if self.refused:
             rules = ", ".join(

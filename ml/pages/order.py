@@ -97,7 +97,7 @@ def _cut(lines: list[list[W]], spans: list[Box], axis: int, gap: float) -> list[
 
 
 def _blocks(rows: list[list[list[W]]], height: float) -> list[list[list[W]]]:
-    """Join consecutive rows as long as the joined lines still fall into two or more columns; order each block."""
+    """Join consecutive rows while the joined lines still fall into two or more columns; order each block."""
     blocks: list[list[list[W]]] = []
     block: list[list[W]] = []
     for row in rows:

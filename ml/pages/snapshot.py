@@ -111,11 +111,13 @@ def make_snapshot(batches: Path, verdicts: Path, out: Path, seed: int, config: S
     """Write the accepted pages of `batches` to `out`/{train,val,test}.
 
     A page that lies in two batches is stored once, from the batch whose name comes first. Each batch fills
-    shards of its own, so an unchanged batch gives unchanged files. Raises InputError when no page is accepted.
+    shards of its own, so an unchanged batch gives unchanged files.
+
+    Raises InputError when no page is accepted.
     """
     if config.val + config.test >= 1:
         raise UsageError(
-            f"snapshot.val + snapshot.test is {config.val + config.test:g}: nothing is left to train on; keep it below 1"
+            f"snapshot.val + snapshot.test is {config.val + config.test:g}: nothing is left to train on"
         )
     summary = Summary()
     accepted = _accepted(batches, verdicts, summary)
@@ -126,7 +128,7 @@ def make_snapshot(batches: Path, verdicts: Path, out: Path, seed: int, config: S
     total = sum(len(rows) for _, rows in chosen)
     if total == 0:
         raise InputError(
-            f"{batches}: no batch has an accepted page; read the verdicts in {verdicts}, mend the pages and ingest again"
+            f"{batches}: no accepted page; read the verdicts in {verdicts}, mend the pages, ingest again"
         )
     documents = (batch.store.entries[row].document for batch, rows in chosen for row in rows)
     split_of = split_documents(documents, seed, config.val, config.test)

@@ -34,7 +34,7 @@ def split_documents(documents: Iterable[str], seed: int, val: float, test: float
 
 
 def _fill(order: list[str], split: dict[str, Split], wanted: list[Split]) -> None:
-    """Move borders by as few documents as give every wanted split one. `order` runs from test over val to train."""
+    """Move as few documents as give every wanted split one. `order` runs from test over val to train."""
     sizes = {name: sum(split[document] == name for document in order) for name in wanted}
     while not all(sizes.values()):
         empty = next(name for name in wanted if not sizes[name])

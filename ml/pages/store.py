@@ -260,17 +260,13 @@ def _read_manifest(directory: Path) -> tuple[tuple[Entry, ...], list[dict[str, A
 
 
 def _clear(directory: Path) -> None:
-    """Remove the store that lies in `directory`: its manifest first, then the shards that it names."""
+    """Remove the store that lies in `directory`, also one that was never finished: the manifest first."""
     path = directory / MANIFEST
-    if not path.is_file():
-        return
-    try:
-        shards = [str(shard["file"]) for shard in json.loads(path.read_text(encoding="utf-8"))["shards"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path}: no page store's manifest ({error}); choose another folder") from error
-    path.unlink()
-    for name in shards:
-        (directory / Path(name).name).unlink(missing_ok=True)
+    if path.is_file():
+        _read_manifest(directory)  # not a store's: the folder is somebody else's
+        path.unlink()
+    for shard in directory.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"):
+        shard.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

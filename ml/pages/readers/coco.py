@@ -61,8 +61,8 @@ def _looks_like_coco(path: Path) -> bool:
 def read_coco(root: Path) -> Iterator[Read]:
     """Every image that a COCO file under `root` (or `root` itself) lists, with its regions and no words.
 
-    Names are taken from `categories`, never from the ids' customary meaning. PubLayNet's five become canonical
-    labels; unknown names, and boxes that leave the page, stay as they are for the contracts to judge. A page
+    Names are taken from `categories`, never from the ids' customary meaning. PubLayNet's five become
+    canonical labels; unknown names, and boxes that leave the page, stay for the contracts to judge. A page
     with a box that is none (not finite, no area, no such category) is refused whole: its truth has a hole.
     """
     for path in coco_files(root):
@@ -99,7 +99,8 @@ def _parse(path: Path, item: str) -> CocoFile:
             raise TypeError("`images` is no list")
         return CocoFile(path, images, annotations, names)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"{item}: not a COCO file ({type(error).__name__}: {error}); it needs images, annotations and categories"
+        detail = f"{type(error).__name__}: {error}"
+        reason = f"{item}: not a COCO file ({detail}); it needs images, annotations and categories"
         raise RefusedError(item, "coco_unreadable", error, reason) from error
 
 
@@ -158,8 +159,9 @@ def _scale(image: Any, width: int, height: int, name: str) -> tuple[float, float
         )
     scale_x, scale_y = width / stated[0], height / stated[1]
     if abs(scale_x / scale_y - 1) > 0.02:
-        reason = f"{name}: the COCO file says {stated[0]} x {stated[1]}, the image has {width} x {height} and is not in proportion"
-        raise RefusedError(name, "coco_size", f"{stated[0]} x {stated[1]}", reason)
+        size = f"{stated[0]} x {stated[1]}"
+        reason = f"{name}: {size} in the COCO file, {width} x {height} in the image, and not in proportion"
+        raise RefusedError(name, "coco_size", size, reason)
     return scale_x, scale_y
 
 

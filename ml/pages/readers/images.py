@@ -20,7 +20,7 @@ from ml.pages.readers.refusal import Read
 
 
 def read_images(root: Path) -> Iterator[Read]:
-    """Every image under `root` (or `root` itself) as a page without words and regions; each file a document."""
+    """Every image under `root` (or `root` itself) as a page without annotations; each file a document."""
     for path in files_of(root, IMAGE_SUFFIXES):
         item = name_in(root, path)
         try:

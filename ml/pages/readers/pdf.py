@@ -1,7 +1,7 @@
 """PDF documents: every page rendered, with the words of its text layer and the regions of its tags.
 
-PDFs come from strangers and PDFium is C++: each document is read by a process of its own, with limits on pages,
-time and memory. It hands its pages over as a page store, so that nothing of it is executed here.
+PDFs come from strangers and PDFium is C++: each document is read by a process of its own, with limits on
+pages, time and memory. It hands its pages over as a page store, so that nothing of it is executed here.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class PdfLimits:
     seconds: float = 120.0
 
 
-def read_pdf(root: Path, limits: PdfLimits = PdfLimits(), workers: int = 0) -> Iterator[Read]:  # noqa: B008  (frozen)
+def read_pdf(root: Path, limits: PdfLimits = PdfLimits(), workers: int = 0) -> Iterator[Read]:
     """Every page of every PDF under `root` (or of `root` itself), documents in the order of their names.
 
     Tagged pages have words and regions; untagged ones, or such whose tags contradict the page, only words.
@@ -70,12 +70,14 @@ def _read_apart(root: Path, path: Path, limits: PdfLimits) -> list[Read]:
         if process.is_alive():
             process.kill()
             process.join()
-            reason = f"{item}: not read within {limits.seconds + GRACE:.0f} s; split the document or raise --max-seconds"
+            seconds = limits.seconds + GRACE
+            reason = f"{item}: not read within {seconds:.0f} s; split it or raise --max-seconds"
             return [Refusal(item, "pdf_time", f"{limits.seconds:g} s", reason)]
         refused = Path(folder) / "refused.json"
         if process.exitcode != 0 or not refused.exists():
-            reason = f"{item}: reading it ended with code {process.exitcode}; repair the file, for example by printing it to PDF"
-            return [Refusal(item, "pdf_crash", str(process.exitcode), reason)]
+            code = str(process.exitcode)
+            reason = f"{item}: its reader ended with code {code}; repair the file, say by printing it to PDF"
+            return [Refusal(item, "pdf_crash", code, reason)]
         rows = [Refusal(**row) for row in json.loads(refused.read_text(encoding="utf-8"))]
         store = Path(folder) / "pages"
         return [*(PageStore(store) if store.exists() else ()), *rows]
@@ -108,12 +110,13 @@ def document_pages(path: Path, item: str, limits: PdfLimits) -> Iterator[Read]:
     with document:
         count = len(document)
         for number in range(count):
+            left = f"pages {number + 1} to {count}"
             if number >= limits.pages:
-                reason = f"{item}: pages {number + 1} to {count} are over the limit of {limits.pages}; raise --max-pages"
+                reason = f"{item}: {left} are over the limit of {limits.pages} pages; raise --max-pages"
                 yield Refusal(item, "pdf_pages", str(count), reason)
                 return
             if time.monotonic() > until:
-                reason = f"{item}: pages {number + 1} to {count} were not reached in {limits.seconds:g} s; raise --max-seconds"
+                reason = f"{item}: {left} were not reached in {limits.seconds:g} s; raise --max-seconds"
                 yield Refusal(item, "pdf_time", f"{limits.seconds:g} s", reason)
                 return
             yield _page(document, number, name, f"{item}#{number + 1}", limits)
@@ -151,8 +154,9 @@ def _page(document: pdfium.PdfDocument, number: int, name: str, source: str, lim
             )
         long_edge = limits.long_edge or max(round(max(width, height) * limits.dpi / 72), 1)
         if long_edge**2 * min(width, height) / max(width, height) > MAX_PIXELS:
-            reason = f"{source}: {width:.0f} x {height:.0f} points need over {MAX_PIXELS:,} pixels; give --long-edge"
-            return Refusal(source, "image_pixels", f"{width:.0f} x {height:.0f} pt", reason)
+            size = f"{width:.0f} x {height:.0f} points"
+            reason = f"{source}: {size} need over {MAX_PIXELS:,} pixels; give --long-edge"
+            return Refusal(source, "image_pixels", size, reason)
         pixels = render(page, long_edge)
         layout = layout_of(page, pixels)
     except (pdfium.PdfiumError, MemoryError, ValueError) as error:

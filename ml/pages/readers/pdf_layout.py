@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pypdfium2 as pdfium
-import pypdfium2.raw as raw
+from pypdfium2 import raw
 
 from ml.pages.labels import TEXT_KINDS
 from ml.pages.order import lines_of
@@ -61,7 +61,7 @@ def _numbered(lines: list[list[PdfWord]]) -> Iterator[Word]:
 def _pieces(
     page: pdfium.PdfPage, pixels: np.ndarray, words: list[PdfWord], blocks: list[Block]
 ) -> list[_Piece] | None:
-    """The page's pieces in reading order, running heads first and feet last; None when the tags are not believable."""
+    """The page's pieces in reading order, heads first and feet last; None when the tags are unbelievable."""
     owner = {
         mark: (index, rank) for index, block in enumerate(blocks) for rank, mark in enumerate(block.marks)
     }

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pypdfium2 as pdfium
-import pypdfium2.raw as raw
+from pypdfium2 import raw
 
 from ml.pages.page import Box
 
 #: Text longer than this on one page is not a page of text; the rest of the layer is left unread.
 MAX_CHARACTERS = 100_000
-#: Presentation forms, back to what people type: ligatures, the letters of formulas, signs that look like ASCII.
+#: Presentation forms, back to what people type: ligatures, formulas' letters, signs that look like ASCII.
 _FORMS = ((0xFB00, 0xFB06), (0x1D400, 0x1D7FF), (0x210A, 0x2134))
 _FOLDED = {
     "\u2212": "-",
@@ -56,7 +56,7 @@ class Affine:
 
     @classmethod
     def of(cls, page: pdfium.PdfPage, width: int, height: int) -> Affine:
-        """The map that rendering `page` to `width` x `height` pixels uses: crop box and rotation are in it."""
+        """The map that rendering `page` to `width` x `height` pixels uses, crop box and rotation included."""
         fine = 256  # FPDF_PageToDevice returns whole numbers
 
         def device(x: float, y: float) -> tuple[float, float]:
@@ -158,7 +158,7 @@ def fold(character: str) -> str:
 
 
 def _follows(word: PdfWord, box: Box) -> bool:
-    """Whether a character's box continues `word`: PDFium leaves out the break after a hyphen, and some writers all."""
+    """Whether a character's box continues `word`: breaks after hyphens, in some files all, are missing."""
     reach = max(word.size, word.box[3] - word.box[1], 1.0)
     across = max(box[0] - word.box[2], word.box[0] - box[2])
     down = max(box[1] - word.box[3], word.box[1] - box[3])

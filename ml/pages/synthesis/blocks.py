@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml.pages.synthesis.manuscript import Manuscript
+from ml.pages.synthesis.manuscript import Manuscript, literal
 from ml.pages.synthesis.pictures import picture_svg
 
 
@@ -60,7 +60,8 @@ def title(m: Manuscript, words: tuple[int, int] = (2, 7), text: str = "") -> str
     shown = m.quoted(text or m.prose.phrase(*words))
     below = m.style.body * float(m.prose.rng.uniform(0.3, 1.0))
     return (
-        f'#[#set text(size: {size:.1f}pt, weight: "{weight}", hyphenate: false)\n#set par(justify: false, leading: 0.4em)\n'
+        f'#[#set text(size: {size:.1f}pt, weight: "{weight}", hyphenate: false)\n'
+        "#set par(justify: false, leading: 0.4em)\n"
         f"#align({align}, title[#{shown}])]#v({below:.1f}pt, weak: true)\n"
     )
 
@@ -79,18 +80,13 @@ def heading(m: Manuscript, level: int = 1) -> str:
 def item_list(m: Manuscript, items: int, words: tuple[int, int] = (3, 14), *, nested: bool = False) -> str:
     """A bulleted or numbered list."""
     if m.prose.chance(0.5):
-        marker = (
-            m.prose.pick("•", "•", "•", "–", "-", "*", "·", "o", ">")
-            if not nested
-            else m.prose.pick("–", "-", "o")
-        )
-        marker = "•" if marker == "·" else marker
-        setting, marks = f"list(marker: [#{_unrecorded(marker)}], ", [marker] * items
-        name = "list"
+        signs = ("–", "-", "o") if nested else ("•", "•", "•", "•", "–", "-", "*", "o", ">")
+        marker = m.prose.pick(*signs)
+        setting, marks = f"list(marker: [#{literal(marker)}], ", [marker] * items
     else:
         pattern = m.prose.pick("1.", "1.", "1)", "(1)", "a)", "(a)", "A.")
         first = m.prose.whole(1, 4) if m.prose.chance(0.2) else 1
-        setting, name = f'enum(numbering: "{pattern}", start: {first}, ', "enum"
+        setting = f'enum(numbering: "{pattern}", start: {first}, '
         marks = [_numbered(pattern, first + index) for index in range(items)]
     bodies = []
     for mark in marks:
@@ -99,16 +95,8 @@ def item_list(m: Manuscript, items: int, words: tuple[int, int] = (3, 14), *, ne
         if not nested and m.prose.chance(0.12) and m.left > 20:
             body += "\n#" + item_list(m, m.prose.whole(2, 3), (2, 6), nested=True).strip().lstrip("#")
         bodies.append(f"[{body}]")
-    gap = float(m.prose.rng.uniform(0.5, 1.1))
-    return (
-        f"#{setting}spacing: {gap:.2f}em, indent: {m.prose.pick('0', '0.6', '1.2')}em, {', '.join(bodies)})\n\n"
-        if name
-        else ""
-    )
-
-
-def _unrecorded(text: str) -> str:
-    return '"' + text + '"'
+    gap, indent = float(m.prose.rng.uniform(0.5, 1.1)), m.prose.pick("0", "0.6", "1.2")
+    return f"#{setting}spacing: {gap:.2f}em, indent: {indent}em, {', '.join(bodies)})\n\n"
 
 
 def _numbered(pattern: str, number: int) -> str:
@@ -143,17 +131,23 @@ def table(m: Manuscript, columns: int, rows: int, *, wide: bool = True, caption:
     inset = f"(x: {prose.rng.uniform(3, 6):.1f}pt, y: {prose.rng.uniform(2.5, 6):.1f}pt)"
     rules = ""
     if ruling in {"header", "frame"}:
-        rules = f'table.hline(y: 0, stroke: 1pt + rgb("{accent}")), table.hline(y: 1, stroke: 0.6pt + rgb("{accent}")), table.hline(y: {rows + 1}, stroke: 1pt + rgb("{accent}")), '
+        rules = "".join(
+            f'table.hline(y: {y}, stroke: {weight}pt + rgb("{accent}")), '
+            for y, weight in ((0, 1), (1, 0.6), (rows + 1, 1))
+        )
     body = (
-        f"table(columns: ({widths}), align: (x, y) => ({aligns}).at(x), stroke: {stroke.get(ruling, 'none')}, inset: {inset},\n"
+        f"table(columns: ({widths}), align: (x, y) => ({aligns}).at(x), inset: {inset},\n"
+        f"  stroke: {stroke.get(ruling, 'none')},\n"
         f"  fill: (x, y) => if y == 0 {{ {head_fill} }} else {{ {body_fill} }}, {rules}\n"
         f"  table.header({', '.join(cells)}), {', '.join(rows_markup)})"
     )
-    styled = f"[#set text(size: {max(size, 10.0):.1f}pt, hyphenate: false)\n#set par(justify: false, leading: 0.4em)\n#{body}]"
+    setting = f"#set text(size: {max(size, 10.0):.1f}pt, hyphenate: false)"
+    styled = f"[{setting}\n#set par(justify: false, leading: 0.4em)\n#{body}]"
     if not caption:
         return f"#{styled}\n\n"
     m.tables += 1
-    return f"#figure(kind: table, {styled}, caption: {_caption(m, prose.pick('Table', 'Table', 'Tab.', 'TABLE'), m.tables)})\n\n"
+    shown = _caption(m, prose.pick("Table", "Table", "Tab.", "TABLE"), m.tables)
+    return f"#figure(kind: table, {styled}, caption: {shown})\n\n"
 
 
 def _head_cell(m: Manuscript, inverse: bool) -> str:
@@ -173,15 +167,17 @@ def _cell(m: Manuscript, kind: str) -> str:
 
 def figure(m: Manuscript, width: float, height: float, *, caption: bool = True) -> str:
     """A picture of `width` x `height` pixels, with a caption."""
-    image = f'image(bytes({svg_literal(picture_svg(m.prose.rng, width, height))}), format: "svg", width: {width:.1f}pt, alt: "picture")'
+    image = svg_image(picture_svg(m.prose.rng, width, height), width, "picture")
     if not caption:
         return f"#{image}\n\n"
     m.figures += 1
-    return f"#figure({image}, caption: {_caption(m, m.prose.pick('Figure', 'Figure', 'Fig.', 'FIGURE'), m.figures)})\n\n"
+    shown = _caption(m, m.prose.pick("Figure", "Figure", "Fig.", "FIGURE"), m.figures)
+    return f"#figure({image}, caption: {shown})\n\n"
 
 
-def svg_literal(svg: str) -> str:
-    return '"' + svg.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def svg_image(svg: str, width: float, alt: str) -> str:
+    """Typst's image of an SVG, `width` pixels wide. Its `alt` makes it a Figure in the PDF's tags."""
+    return f'image(bytes({literal(svg)}), format: "svg", width: {width:.1f}pt, alt: "{alt}")'
 
 
 def _caption(m: Manuscript, kind: str, number: int) -> str:
@@ -212,21 +208,21 @@ def _operand(m: Manuscript, depth: int) -> str:
 def _term(m: Manuscript, depth: int) -> str:
     """A term in Typst's math; the letters and digits it shows are recorded."""
     letter = m.prose.pick(*"abcdeghkmnpqrstuvwxyzABCDEFGHKLMNPQRSTUVXYZ")
-    shape = m.prose.whole(0, 7) if depth else m.prose.whole(0, 4)
-    if shape == 0:
-        return m.record(str(m.prose.whole(2, 99))) + " " + m.record(letter)
-    if shape == 1:
-        return m.record(letter) + "^" + m.record(str(m.prose.whole(2, 9)))
-    if shape == 2:
-        return m.record(letter) + "_" + m.record(m.prose.pick(*"012ijkn"))
-    if shape == 3:
-        return m.record(m.prose.pick("sin", "cos", "log", "max", "exp")) + " " + m.record(letter)
-    if shape == 4:
-        return m.record(letter)
-    if shape == 5:
+    flat = ("product", "power", "index", "function", "letter")
+    shape = m.prose.pick(*flat, *["sum", "fraction", "fraction"] * depth)
+    if shape == "sum":
         m.record("( )")
         return f"({_term(m, 0)} {m.record(m.prose.pick('+', '-'))} {_term(m, 0)})"
-    return f"frac({_term(m, 0)} {m.record('+')} {_term(m, 0)}, {_term(m, 0)})"
+    if shape == "fraction":
+        return f"frac({_term(m, 0)} {m.record('+')} {_term(m, 0)}, {_term(m, 0)})"
+    m.record(letter)
+    if shape == "product":
+        return f"{m.record(str(m.prose.whole(2, 99)))} {letter}"
+    if shape == "function":
+        return f"{m.record(m.prose.pick('sin', 'cos', 'log', 'max', 'exp'))} {letter}"
+    if shape == "power":
+        return f"{letter}^{m.record(str(m.prose.whole(2, 9)))}"
+    return f"{letter}_{m.record(m.prose.pick(*'012ijkn'))}" if shape == "index" else letter
 
 
 def lines(m: Manuscript, texts: list[str], align: str = "left") -> str:
@@ -271,4 +267,28 @@ def _running(m: Manuscript, left: str, right: str, *, below: bool, rule: bool) -
         text = f"#align({m.prose.pick('left', 'center', 'center', 'right')})[#{m.quoted(left)}]"
     parts = [text, line] if below else [line, text]
     shown = "#v(3pt, weak: true)".join(parts) if rule else text
-    return f'#set text(size: {size:.1f}pt, style: "{style}", hyphenate: false)\n#set par(justify: false, leading: 0.3em, spacing: 3pt)\n{shown}'
+    setting = f'#set text(size: {size:.1f}pt, style: "{style}", hyphenate: false)'
+    return f"{setting}\n#set par(justify: false, leading: 0.3em, spacing: 3pt)\n{shown}"
+
+
+def running(m: Manuscript, head: float = 0.7, foot: float = 0.7) -> None:
+    """A running head and a running foot, each with its probability, and now and then an ornament."""
+    _ornaments(m)
+    if m.prose.chance(head):
+        running_head(m)
+    if m.prose.chance(foot):
+        running_foot(m)
+
+
+def _ornaments(m: Manuscript) -> None:
+    """What stands on a page and says nothing: a frame, a bar along an edge, a rule between columns."""
+    if not m.prose.chance(0.12):
+        return
+    accent, inset = m.style.accent, min(m.style.margin_x, m.style.margin_y) * 0.4
+    shape = m.prose.pick(
+        f'pad({inset:.1f}pt, rect(width: 100%, height: 100%, stroke: 0.8pt + rgb("{accent}")))',
+        f'place(rect(width: {inset:.1f}pt, height: 100%, fill: rgb("{accent}")))',
+        f'place(rect(width: 100%, height: {inset * 0.6:.1f}pt, fill: rgb("{accent}")))',
+        f'place(bottom, rect(width: 100%, height: {inset * 0.6:.1f}pt, fill: rgb("{accent}")))',
+    )
+    m.page_settings.append(f"background: {shape}")

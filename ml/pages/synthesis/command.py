@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def generate(config: SynthConfig, seed: int, workers: int = 1) -> Iterator[Page]:
-    """Pages 0 to `config.pages` - 1 of `seed`, in order, by `workers` processes. Their number changes nothing."""
+    """Pages 0 to `config.pages` - 1 of `seed`, in order; the same for any number of `workers`."""
     make = partial(_make, seed, config)
     if workers == 1:
         yield from map(make, range(config.pages))

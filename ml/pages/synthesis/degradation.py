@@ -1,4 +1,4 @@
-"""What scanners and copiers do to pages: skew, blur, noise, tint, faint ink, specks, JPEG. Truth moves along."""
+"""What scanners and copiers do to pages: skew, blur, noise, tint, faint ink, specks. Truth moves along."""
 
 from __future__ import annotations
 
@@ -50,7 +50,6 @@ def _skew(
     turned = cv2.warpAffine(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=tuple(map(float, edge))
     )
-    # A word is short and gets the box of its turned middle line; a region gets the hull of its turned corners.
     moved = tuple(Word(_clip(_turn_word(w.box, matrix), width, height), w.text, w.line) for w in words)
     kept = tuple(Region(_clip(_turn(r.box, matrix), width, height), r.label) for r in regions)
     return turned, moved, kept
@@ -63,7 +62,7 @@ def _turn(box: Box, matrix: np.ndarray) -> Box:
 
 
 def _turn_word(box: Box, matrix: np.ndarray) -> Box:
-    """Ink seldom fills a word's corners: half of the hull's growth is nearer to the ink than all or none of it."""
+    """Ink seldom fills a word's corners: half of the hull's growth is nearer to it than all or none."""
     hull = _turn(box, matrix)
     extra_x = (hull[2] - hull[0]) - (box[2] - box[0])
     extra_y = (hull[3] - hull[1]) - (box[3] - box[1])
@@ -72,12 +71,8 @@ def _turn_word(box: Box, matrix: np.ndarray) -> Box:
 
 def _clip(box: Box, width: int, height: int) -> Box:
     x1, y1 = min(max(box[0], 0.0), width - 1.0), min(max(box[1], 0.0), height - 1.0)
-    return (
-        round(x1, 2),
-        round(y1, 2),
-        round(max(min(box[2], width), x1 + 1), 2),
-        round(max(min(box[3], height), y1 + 1), 2),
-    )
+    x2, y2 = max(min(box[2], width), x1 + 1), max(min(box[3], height), y1 + 1)
+    return round(x1, 2), round(y1, 2), round(x2, 2), round(y2, 2)
 
 
 def _faint(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

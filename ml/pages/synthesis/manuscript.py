@@ -68,7 +68,7 @@ def draw_style(prose: Prose, body_px: tuple[float, float], width: int, height: i
         spacing=round(float(rng.uniform(1.0, 1.7)), 3),
         justify=justify,
         hyphenate=justify and prose.chance(0.4),
-        indent=prose.pick("0", "0", "0", "1.2", "1.8") and float(prose.pick("0", "0", "0", "1.2", "1.8")),
+        indent=float(prose.pick("0", "0", "0", "0", "0", "1.2", "1.8")),
         ink=prose.pick(*_INKS),
         accent=prose.pick(*_ACCENTS),
         paper=prose.pick(*_PAPERS),
@@ -130,7 +130,6 @@ def literal(text: str) -> str:
 
 def _preamble(style: Style, settings: list[str]) -> str:
     body, accent = style.body, style.accent
-    number = "none"
     wrap = {
         "strong": 'weight: "bold"',
         "emph": 'weight: "regular", style: "italic"',
@@ -139,18 +138,19 @@ def _preamble(style: Style, settings: list[str]) -> str:
     return f"""#set page(width: {style.width}pt, height: {style.height}pt, fill: rgb("{style.paper}"),
   margin: (x: {style.margin_x}pt, y: {style.margin_y}pt), {", ".join(settings)})
 #set text(font: "{style.family.name}", size: {body}pt, fill: rgb("{style.ink}"), lang: "{style.language}",
-  hyphenate: {str(style.hyphenate).lower()}, ligatures: false, discretionary-ligatures: false, fallback: false,
+  hyphenate: {str(style.hyphenate).lower()}, ligatures: false,
+  discretionary-ligatures: false, fallback: false,
   features: (clig: 0, calt: 0, locl: 0))
 #set smartquote(enabled: false)
 #set par(justify: {str(style.justify).lower()}, leading: {style.leading}em, spacing: {style.spacing}em,
   first-line-indent: {style.indent}em)
-#set heading(numbering: {number})
 #set figure(numbering: none, supplement: none)
 #set figure.caption(position: {"top" if style.captions_above else "bottom"})
 #set table(stroke: 0.7pt + rgb("{accent}"))
 #set math.lr(size: 1em)
 #show math.equation: set text(font: "New Computer Modern Math", fallback: true)
-#show heading: set text(font: "{style.heading_family.name}", fill: rgb("{accent}"), {wrap[style.heading_style]})
+#show heading: set text(font: "{style.heading_family.name}", fill: rgb("{accent}"))
+#show heading: set text({wrap[style.heading_style]})
 #show heading.where(level: 1): set text(size: {body * 1.25:.2f}pt)
 #show heading.where(level: 2): set text(size: {body * 1.08:.2f}pt)
 #show title: set text(font: "{style.heading_family.name}", fill: rgb("{accent}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import cv2
 import numpy as np
@@ -49,6 +50,10 @@ def _colour(rng: np.random.Generator, low: int = 20, high: int = 220) -> str:
     return f"#{r:02x}{g:02x}{b:02x}"
 
 
+def _rect(x: float, y: float, width: float, height: float, fill: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{fill}"/>'
+
+
 def _axes(width: float, height: float) -> str:
     frame = (
         f'<path d="M 4 2 V {height - 4:.1f} H {width - 2:.1f}" fill="none" stroke="#222" stroke-width="1.2"/>'
@@ -61,7 +66,7 @@ def _bars(rng: np.random.Generator, width: float, height: float) -> str:
     step = (width - 12) / count
     fill = _colour(rng)
     bars = "".join(
-        f'<rect x="{8 + i * step:.1f}" y="{height - 4 - h:.1f}" width="{step * 0.7:.1f}" height="{h:.1f}" fill="{fill}"/>'
+        _rect(8 + i * step, height - 4 - h, step * 0.7, h, fill)
         for i, h in enumerate(rng.uniform(0.1, 0.9, count) * (height - 10))
     )
     return _axes(width, height) + bars
@@ -75,7 +80,8 @@ def _curves(rng: np.random.Generator, width: float, height: float) -> str:
         span = max(float(np.ptp(walk)), 1e-6)
         ys = 6 + (walk - walk.min()) / span * (height - 16)
         points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(xs, ys, strict=True))
-        body += f'<polyline points="{points}" fill="none" stroke="{_colour(rng)}" stroke-width="{rng.uniform(1, 2.2):.1f}"/>'
+        pen = f'stroke="{_colour(rng)}" stroke-width="{rng.uniform(1, 2.2):.1f}"'
+        body += f'<polyline points="{points}" fill="none" {pen}/>'
     return body
 
 
@@ -108,7 +114,8 @@ def _photo(rng: np.random.Generator, width: float, height: float) -> str:
     if rng.random() < 0.4:
         pixels = np.repeat(pixels.mean(axis=2, keepdims=True).astype(np.uint8), 3, axis=2)
     data = base64.b64encode(encode_jpeg(pixels, 70)).decode()
-    return f'<image width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none" xlink:href="data:image/jpeg;base64,{data}"/>'
+    frame = f'width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"'
+    return f'<image {frame} xlink:href="data:image/jpeg;base64,{data}"/>'
 
 
 def _diagram(rng: np.random.Generator, width: float, height: float) -> str:
@@ -119,11 +126,11 @@ def _diagram(rng: np.random.Generator, width: float, height: float) -> str:
         (rng.uniform(0.15, 0.85) * width, rng.uniform(0.2, 0.8) * height)
         for _ in range(int(rng.integers(3, 7)))
     ]
-    for (x1, y1), (x2, y2) in zip(centres, centres[1:], strict=False):
-        body += f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="#333" stroke-width="1.2"/>'
+    for (x1, y1), (x2, y2) in itertools.pairwise(centres):
+        body += f'<path d="M {x1:.1f} {y1:.1f} L {x2:.1f} {y2:.1f}" stroke="#333" stroke-width="1.2"/>'
     for x, y in centres:
         w, h = rng.uniform(0.06, 0.14) * width, rng.uniform(0.06, 0.14) * height
-        body += f'<rect x="{x - w:.1f}" y="{y - h:.1f}" width="{2 * w:.1f}" height="{2 * h:.1f}" fill="{_colour(rng, 120, 250)}" stroke="#333"/>'
+        body += _rect(x - w, y - h, 2 * w, 2 * h, _colour(rng, 120, 250))
     return body
 
 
@@ -131,4 +138,5 @@ def _shape(rng: np.random.Generator, width: float, height: float) -> str:
     x, y, r = rng.uniform(0.2, 0.8) * width, rng.uniform(0.2, 0.8) * height, rng.uniform(0.1, 0.4) * width
     if rng.random() < 0.5:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{_colour(rng)}"/>'
-    return f'<polygon points="{x:.1f},{y - r:.1f} {x + r:.1f},{y + r:.1f} {x - r:.1f},{y + r:.1f}" fill="{_colour(rng)}"/>'
+    points = f"{x:.1f},{y - r:.1f} {x + r:.1f},{y + r:.1f} {x - r:.1f},{y + r:.1f}"
+    return f'<polygon points="{points}" fill="{_colour(rng)}"/>'

@@ -1,4 +1,4 @@
-"""Text that looks like what people write: real words in natural proportion, names, amounts, dates, addresses."""
+"""Text that looks like what people write: real words, names, amounts, dates, addresses."""
 
 from __future__ import annotations
 
@@ -15,26 +15,15 @@ from ml.errors import UsageError
 
 #: Words of a language that are drawn from, most frequent first.
 VOCABULARY = 12_000
-#: Frequencies are raised to this power: at 1 a page is half made of the twenty commonest words, which teaches a
-#: reader those twenty; at 0 no page looks like language.
+#: Frequencies are raised to this power: at 1 the twenty commonest words make up half of a page, and a reader
+#: learns those twenty; at 0 no page looks like language.
 FLATTENING = 0.75
 #: Words with these stems are not set on pages that people show each other.
 _UNFIT = (
-    "fuck",
-    "shit",
-    "cunt",
-    "nigg",
-    "porn",
-    "whore",
-    "slut",
-    "bitch",
-    "rape",
-    "nazi",
-    "fag",
-    "penis",
-    "dick",
-    "sex",
-)
+    "fuck", "shit", "cunt", "nigg", "porn", "whore", "slut", "bitch", "rape", "nazi", "fag", "penis", "dick",
+    "sex", "piss", "jew", "suicid", "kill", "murder", "terror", "negro", "bastard", "naked", "nude",
+    "erotic", "holocaust",
+)  # fmt: skip
 _LOCALES = {
     "en": "en_US",
     "de": "de_DE",

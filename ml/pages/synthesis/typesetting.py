@@ -1,4 +1,4 @@
-"""From a seed and a number to a page with exact truth: composed, set by Typst, read back, held against its source."""
+"""From a seed and a number to a page with exact truth: composed, set, read back, held against its source."""
 
 from __future__ import annotations
 
