@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ml.augment import records, shards
+from ml.augment.build import build
+from ml.augment.cache import AugmentationCache
+from ml.config import CacheConfig
+from ml.errors import InputError
+from ml.pages.store import PageStore
+from tests.augment.conftest import small_page, write_store
+
+CONFIG = CacheConfig(variants=2)  # pyright: ignore[reportCallIssue]
+
+
+def digest(directory: Path) -> str:
+    """Of all file names and bytes in a folder."""
+    whole = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        whole.update(path.name.encode() + b"\0" + path.read_bytes())
+    return whole.hexdigest()
+
+
+def make(
+    store: Path,
+    directory: Path,
+    *,
+    seed: int = 3,
+    workers: int = 0,
+    config: CacheConfig = CONFIG,
+    shard_pages: int = 64,
+):
+    return build(store, directory, config, seed=seed, workers=workers, shard_pages=shard_pages)
+
+
+def test_every_variant_of_every_page_is_there_in_its_own_size(tmp_path: Path) -> None:
+    pages = [small_page(0), small_page(1, (64, 160)), small_page(2, (128, 64))]
+    make(write_store(tmp_path / "train", pages), tmp_path / "cache")
+    cache = AugmentationCache(tmp_path / "cache")
+    assert cache.variants == 2 and cache.ids == tuple(sorted(page.id for page in pages))
+    for page in pages:
+        for variant in range(2):
+            image = cache.image(page.id, variant)
+            assert image.shape == (page.height, page.width, 3) and image.dtype == np.uint8
+            image[0, 0] = 0  # a trainer may write into it
+    assert any(not np.array_equal(cache.image(p.id, 0), cache.image(p.id, 1)) for p in pages)
+    with pytest.raises(KeyError):
+        cache.image("0" * 64, 0)
+    with pytest.raises(IndexError):
+        cache.image(pages[0].id, 2)
+
+
+def test_same_seed_same_bytes_whatever_the_workers_and_the_order_of_pages(tmp_path: Path) -> None:
+    pages = [small_page(n) for n in range(6)]
+    make(write_store(tmp_path / "a", pages), tmp_path / "one")
+    make(write_store(tmp_path / "b", pages[::-1]), tmp_path / "two", workers=2)
+    assert digest(tmp_path / "one") == digest(tmp_path / "two")
+    make(tmp_path / "a", tmp_path / "other", seed=4)
+    assert digest(tmp_path / "one") != digest(tmp_path / "other")
+
+
+def test_a_second_build_computes_nothing_and_changes_nothing(store: Path, tmp_path: Path) -> None:
+    first = make(store, tmp_path / "cache")
+    before = digest(tmp_path / "cache")
+    second = make(store, tmp_path / "cache")
+    assert (first.computed, first.reused) == (14, 0) and (second.computed, second.reused) == (0, 14)
+    assert digest(tmp_path / "cache") == before
+
+
+def test_pages_come_and_go_and_only_new_ones_are_computed(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    changed = write_store(tmp_path / "changed", [small_page(n) for n in (1, 2, 3, 4, 5, 7)])
+    built = make(changed, tmp_path / "cache")
+    assert (built.computed, built.reused, built.dropped) == (2, 10, 4)
+    make(changed, tmp_path / "fresh")
+    assert digest(tmp_path / "cache") == digest(tmp_path / "fresh")
+
+
+def test_more_variants_reuse_the_first_ones_and_finer_shards_reuse_all(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    built = make(store, tmp_path / "cache", config=CacheConfig(variants=3))  # pyright: ignore[reportCallIssue]
+    assert (built.computed, built.reused) == (7, 14)
+    built = make(store, tmp_path / "cache", shard_pages=1, config=CacheConfig(variants=3))  # pyright: ignore[reportCallIssue]
+    assert (built.computed, built.reused) == (0, 21)
+    assert all(len(path.stem) == 1 for path in (tmp_path / "cache").glob("*.shard"))
+
+
+def test_another_pipeline_or_seed_is_another_record(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    stronger = make(store, tmp_path / "cache", config=CacheConfig(variants=2, blur=1.0))  # pyright: ignore[reportCallIssue]
+    assert (stronger.computed, stronger.dropped) == (14, 14)
+    assert make(store, tmp_path / "cache", seed=9).computed == 14
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 13])
+def test_a_build_that_dies_goes_on_where_it_stopped(
+    store: Path, tmp_path: Path, monkeypatch, after: int
+) -> None:
+    make(store, tmp_path / "whole", shard_pages=4)
+    encode, made = records.encode, 0
+
+    def dying(*args, **kwargs):
+        nonlocal made
+        if made == after:
+            raise KeyboardInterrupt
+        made += 1
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr(shards.records, "encode", dying)
+    with pytest.raises(KeyboardInterrupt):
+        make(store, tmp_path / "cache", shard_pages=4)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match="no finished augmentation cache"):
+        AugmentationCache(tmp_path / "cache")
+    for part in (tmp_path / "cache").glob("*.part"):  # a kill in the middle of a write leaves half a record
+        part.write_bytes(
+            part.read_bytes()
+            + encode(np.zeros((9, 9, 3), np.uint8), page="0" * 64, variant=0, key=bytes(32))[:150]
+        )
+    built = make(store, tmp_path / "cache", shard_pages=4)
+    assert (built.computed, built.reused) == (14 - after, after)
+    assert digest(tmp_path / "cache") == digest(tmp_path / "whole")
+
+
+def test_a_killed_process_leaves_a_folder_that_the_next_run_finishes(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "data" / "train", [small_page(n, (480, 640)) for n in range(24)])
+    (tmp_path / "params.yaml").write_text("cache: {variants: 20}\n")
+    cache = tmp_path / "cache"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ml.cli", "cache", "--data", store.parent, "--out", cache,
+         "--metrics", tmp_path / "metrics.json", "--params", tmp_path / "params.yaml"],
+        start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in cache.glob("*.part")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    config = CacheConfig(variants=20)  # pyright: ignore[reportCallIssue]
+    built = build(store, cache, config, seed=7, workers=0)
+    assert 0 < built.reused < 480 and built.computed + built.reused == 480
+    assert all(
+        AugmentationCache(cache).image(page.id, 19).shape == (640, 480, 3) for page in PageStore(store)
+    )
+
+
+def test_a_damaged_record_is_refused_on_read_and_made_again_on_build(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    before = digest(tmp_path / "cache")
+    shard = next((tmp_path / "cache").glob("*.shard"))
+    data = bytearray(shard.read_bytes())
+    data[records.HEADER.itemsize + 40] ^= 1
+    shard.write_bytes(data)
+    cache = AugmentationCache(tmp_path / "cache")
+    with pytest.raises(InputError, match=rf"{shard.name}.*damaged"):
+        for page in cache.ids:
+            cache.image(page, 0)
+    assert make(store, tmp_path / "cache").computed == 1
+    assert digest(tmp_path / "cache") == before
+
+
+def test_a_cut_or_missing_shard_is_refused_with_its_name(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    page = AugmentationCache(tmp_path / "cache").ids[-1]
+    shard = tmp_path / "cache" / f"{page[0]}.shard"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(InputError, match=rf"{shard.name}.*damaged"):
+        AugmentationCache(tmp_path / "cache").image(page, 1)
+    shard.unlink()
+    with pytest.raises(InputError, match=rf"{shard.name}.*missing"):
+        AugmentationCache(tmp_path / "cache").image(page, 1)
+
+
+def test_a_second_build_of_a_folder_at_work_is_refused(store: Path, tmp_path: Path, monkeypatch) -> None:
+    def meanwhile(*_: object, **__: object) -> None:
+        make(store, tmp_path / "cache")
+
+    monkeypatch.setattr("ml.augment.build.write", meanwhile)
+    with pytest.raises(InputError, match="another"):
+        make(store, tmp_path / "cache")
+
+
+def test_a_cache_travels_to_other_processes(store: Path, tmp_path: Path) -> None:
+    make(store, tmp_path / "cache")
+    cache = AugmentationCache(tmp_path / "cache")
+    here = cache.image(cache.ids[0], 1)
+    there = pickle.loads(pickle.dumps(cache))
+    assert np.array_equal(there.image(cache.ids[0], 1), here)
+
+
+def test_the_command_reads_the_train_split_only_and_writes_metrics(
+    store: Path, tmp_path: Path, capsys
+) -> None:
+    from ml.cli import main
+
+    (tmp_path / "params.yaml").write_text("cache: {variants: 1}\n")
+    write_store(tmp_path / "val", [small_page(99)])
+    arguments = [
+        "cache",
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "cache"),
+        "--params",
+        str(tmp_path / "params.yaml"),
+    ]
+    assert main([*arguments, "--metrics", str(tmp_path / "m" / "cache.json"), "--workers", "1"]) == 0
+    metrics = json.loads((tmp_path / "m" / "cache.json").read_text())
+    assert (metrics["pages"], metrics["variants"], metrics["computed"], metrics["reused"]) == (7, 1, 7, 0)
+    assert metrics["bytes"] == sum(path.stat().st_size for path in (tmp_path / "cache").glob("*.shard"))
+    assert set(AugmentationCache(tmp_path / "cache").ids) == {page.id for page in PageStore(store)}
+    assert (
+        main(
+            [
+                "cache",
+                "--data",
+                str(tmp_path / "val"),
+                "--out",
+                str(tmp_path / "x"),
+                "--params",
+                str(tmp_path / "params.yaml"),
+            ]
+        )
+        == 2
+    )
+    assert "no snapshot" in capsys.readouterr().err

@@ -1,0 +1,119 @@
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ml.config import Params
+from ml.models.charset import EOS, PAD
+from ml.pages import Page, Region, Word, page_id
+from ml.pages.store import PageWriter
+from ml.training.trident import TridentSteps, TridentSystem, make
+
+TINY = {
+    "backbone": "resnet10t",
+    "channels": 32,
+    "layout_stride": 16,
+    "roi": [4, 32],
+    "reader_width": 32,
+    "decoder_width": 32,
+    "long_edge": 256,
+    "training": {"batch": 2, "steps": 2},
+}
+
+
+def page(number, width=256, height=192, **truth):
+    pixels = np.full((height, width, 3), 255, np.uint8)
+    pixels[20:30, 20 + number : 60] = 0
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    known = {
+        "words": (Word((20, 20, 60, 30), "Total"), Word((80, 20, 120, 30), "")),
+        "regions": (Region((10, 10, 200, 40), "Text"), Region((10, 170, 60, 180), "Page-footer")),
+    }
+    return Page(page_id(file.getvalue()), f"d{number}", width, height, file.getvalue(), **(known | truth), provenance="human")
+
+
+def dataset(folder, pages):
+    for split in ("train", "val"):
+        with PageWriter(folder / split) as writer:
+            for item in pages:
+                writer.write(item)
+    return folder
+
+
+def params(**trident):
+    return Params.model_validate({"seed": 1, "trident": TINY | trident})
+
+
+def test_targets_hold_the_words_with_text_and_the_regions_with_a_class(tmp_path):
+    steps = TridentSteps(dataset(tmp_path, [page(0), page(1)]), None, params().trident, 1)
+    batch = next(iter(steps.validation()))
+    assert batch["image"].shape == (2, 256, 256, 3)
+    assert batch["word_boxes"][0].tolist() == [[20, 20, 60, 30]]
+    ids = batch["word_text"][0, 0].tolist()
+    assert steps.charset.decode(ids) == "Total"
+    assert ids[5] == EOS
+    assert set(ids[6:]) == {PAD}
+    assert batch["region_boxes"].shape == (2, 1, 4)  # a running foot is none of Trident's classes
+    # At stride 4, 10 columns of locations lie in x 20..60 and, of rows at 22, 26 and 30, two lie in y 20..30.
+    assert (batch["word_owner"][0] == 0).sum() == 10 * 2
+
+
+def test_a_batch_is_a_function_of_the_seed_and_the_step(tmp_path):
+    data = dataset(tmp_path, [page(i) for i in range(5)])
+    one, two = (TridentSteps(data, None, params().trident, 1) for _ in range(2))
+    one[0], one[1]
+    for key, value in two[3].items():
+        assert torch.equal(one[3][key], value), key
+    assert not torch.equal(one[3]["image"], TridentSteps(data, None, params().trident, 2)[3]["image"])
+
+
+def test_an_epoch_shows_every_page(tmp_path):
+    data = dataset(tmp_path, [page(i) for i in range(4)] + [page(i, 192, 256) for i in range(3)])
+    steps = TridentSteps(data, None, params(long_edge=512).trident, 1)
+    shown = [i for batch in steps._epoch_batches(0) for i in batch]
+    assert set(shown) == set(range(7))
+    assert len(shown) == 8
+    for batch in steps._epoch_batches(1):
+        assert len({steps.train.entries[i].width for i in batch}) == 1
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    return make(params(), dataset(tmp_path_factory.mktemp("data"), [page(0), page(1)]), None)
+
+
+def test_every_part_of_the_network_learns_from_a_full_batch(system):
+    net, steps = system
+    net.train()
+    net.loss(steps[0])["total"].backward()
+    for name, part in net.network.named_children():
+        assert any(p.grad is not None and p.grad.any() for p in part.parameters()), name
+    net.zero_grad()
+
+
+def test_layout_weight_zero_sends_no_gradient_into_the_layout_head(system):
+    net, steps = system
+    silent = TridentSystem(net.network, layout_known=False)
+    silent.loss(steps[0])["total"].backward()
+    assert all(p.grad is None or not p.grad.any() for p in net.network.layout.parameters())
+    net.zero_grad()
+
+
+def test_layout_weight_returns_by_itself_when_regions_are_annotated(tmp_path):
+    without = make(params(), dataset(tmp_path / "a", [page(0, regions=None), page(1, regions=None)]), None)[0]
+    with_one = make(params(), dataset(tmp_path / "b", [page(0), page(1, regions=None)]), None)[0]
+    assert without.layout_weight == 0
+    assert with_one.layout_weight == 1
+
+
+def test_pages_without_annotation_do_not_change_the_losses(tmp_path):
+    net, steps = make(params(), dataset(tmp_path, [page(0), page(1, words=None, regions=None)]), None)
+    net.eval()
+    batch = next(iter(steps.validation()))
+    alone = {key: value[:1] for key, value in batch.items()}
+    both, one = net.loss(batch), net.loss(alone)
+    for name, value in one.items():
+        assert both[name].item() == pytest.approx(value.item(), rel=1e-3), name
