@@ -19,6 +19,10 @@ LIBPYTHON = f"libpython{PYTHON}.so.1.0"
 TEMPLATES = ROOT / "triton_models"
 
 
+class MissingLibraryError(InputError):
+    """No shared library of the server's Python is on this machine."""
+
+
 def default_folder() -> Path:
     """The environment's folder: SCRIPTORIUM_SERVE_ENV, or `.venv-serve` beside the project."""
     return Path(os.environ.get("SCRIPTORIUM_SERVE_ENV") or ROOT / ".venv-serve")
@@ -73,7 +77,7 @@ def find_environment(folder: Path | None = None) -> ServerEnvironment:
     library = next((path for path in _libpythons(folder / "bin" / "python") if path.exists()), None)
     if library is not None:
         return ServerEnvironment(folder / "bin", site_packages, library)
-    raise InputError(
+    raise MissingLibraryError(
         f"{LIBPYTHON} is nowhere on this machine, and the embedded server needs it; "
         f"install it with `uv python install {PYTHON}` (or your system's libpython{PYTHON} package)"
     )

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ml.errors import InputError
-from ml.serving.environment import PYTHON, ROOT, default_folder, find_environment
+from ml.serving.environment import PYTHON, ROOT, MissingLibraryError, default_folder, find_environment
 
 PINS = ROOT / "requirements" / "serving.txt"
 
@@ -25,21 +25,26 @@ def make_environment(folder: Path) -> None:
     if stamp.exists() and stamp.read_bytes() == PINS.read_bytes():
         find_environment(folder)
         return
+    try:
+        _install(uv, folder)
+    except MissingLibraryError as missing:
+        # This Python was built without its shared library; uv's own builds have it.
+        try:
+            _install(uv, folder, "--managed-python")
+        except InputError:
+            raise missing from None
+    shutil.copyfile(PINS, stamp)
+
+
+def _install(uv: str, folder: Path, *options: str) -> None:
     # --clear: an environment without a stamp is half made, or of other pins.
-    _run([uv, "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)])
+    _run([uv, "venv", "--quiet", "--clear", *options, "--python", PYTHON, str(folder)])
     _run([uv, "pip", "install", "--quiet", "--python", str(folder / "bin" / "python"), "-r", str(PINS)])
     triton = folder / "lib" / f"python{PYTHON}" / "site-packages" / "pytriton" / "tritonserver"
-    for executable in (
-        triton / "bin" / "tritonserver",
-        triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub",
-    ):
+    stub = triton / "python_backend_stubs" / PYTHON / "triton_python_backend_stub"
+    for executable in (triton / "bin" / "tritonserver", stub):
         executable.chmod(0o755)  # installers that unpack wheels by hand lose the bit
-    try:
-        find_environment(folder)
-    except InputError:  # this Python was built without its shared library; uv's own has it
-        _run([uv, "python", "install", PYTHON])
-        find_environment(folder)
-    shutil.copyfile(PINS, stamp)
+    find_environment(folder)
 
 
 def _run(command: list[str]) -> None:
