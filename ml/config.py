@@ -93,6 +93,9 @@ class TridentConfig(Section):
     length: Count = Field(32, description="characters a word at most, markers included")
     dropout: Share = Field(0.1, description="dropout in both reading heads")
     smoothing: Share = Field(0.1, description="label smoothing of the decoder")
+    flat_start: Share = Field(
+        0.3, description="share of the steps in which the parallel head also learns from letters of typical widths"
+    )
     charset: str = Field("english", description="named charset (ml/models/charset.py)")
     page_words: Count = Field(200, description="words a page used in training")
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
@@ -111,7 +114,9 @@ class DFineConfig(Section):
     short_edge: tuple[int, int] = Field((256, 256), description="shorter side in training, drawn from this range")
     step: Count = Field(32, description="step of that draw, and the multiple that pages are padded to")
     long_edge: Count = Field(384, description="longest side")
-    hidden: Count = Field(128, description="width of encoder and decoder")
+    hidden: Annotated[int, Field(ge=32, multiple_of=32)] = Field(
+        128, description="width of encoder and decoder, in attention heads of 32"
+    )
     decoder_layers: Count = Field(3, description="decoder layers")
     depth: float = Field(0.34, gt=0, description="depth of the encoder's fusion blocks; D-FINE-L has 1")
     expansion: float = Field(0.5, gt=0, description="width of the fusion blocks inside; D-FINE-L has 1")
@@ -127,6 +132,8 @@ class DistillConfig(Section):
     beta: float = Field(1.0, ge=0, description="weight of the ground-truth loss")
     temperature: float = Field(2.0, gt=0, description="softening of the logits")
     start: Share = Field(0.0, description="share of the steps after which distillation begins")
+    features: float = Field(1.0, ge=0, description="weight of the features' cosine within the distillation loss")
+    inherit: bool = Field(True, description="start from the teacher's neck and decoder where the shapes agree")
 
 
 class StudentConfig(DFineConfig):

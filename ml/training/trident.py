@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ml.augment.cache import AugmentationCache
@@ -19,7 +20,7 @@ from ml.models.processor import Card, letterbox
 from ml.models.trident.fcos import assign, fcos_loss
 from ml.models.trident.network import Trident
 from ml.models.trident.processor import LABELS, canvas_of
-from ml.models.trident.reading import ctc_loss, decoder_loss
+from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
 from ml.pages.store import PageStore
@@ -51,7 +52,9 @@ class TridentSteps(Steps):
     def __getitem__(self, step: int) -> Batch:
         pages = self._epoch_batches(step // self.epoch)[step % self.epoch]
         rng = np.random.default_rng([self.seed, step])
-        return self._batch([self.train[i] for i in pages], rng)
+        # Micro-steps over steps: how far the training is.
+        done = step / (self.config.training.steps * self.config.training.accumulate)
+        return self._batch([self.train[i] for i in pages], rng) | {"progress": torch.tensor(done)}
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch, shuffled: every page once, the last batch of a bucket filled from its start."""
@@ -146,6 +149,7 @@ class TridentSystem(nn.Module):
         config = network.config
         #: 0 while no page of the dataset has annotated regions; it returns by itself when one has.
         self.layout_weight = config.layout_weight if layout_known else 0.0
+        self.register_buffer("widths", letter_widths(network.charset.symbols), persistent=False)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of one batch; 'total' is their weighted sum."""
@@ -187,22 +191,33 @@ class TridentSystem(nn.Module):
         if len(page) == 0:
             return zero, zero
         boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
-        if self.training:
+        if self.network.training:
             boxes = _jitter(boxes)
         rois = network.rois(level, boxes, page)
         characters = torch.where(text == EOS, PAD, text)
-        parallel = ctc_loss(network.reader(rois), characters, (characters != PAD).sum(-1))
+        logits = network.reader(rois)
+        parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))
+        parallel = parallel + self._flat_start(logits, characters, boxes, batch)
         if network.decoder is None:
             return parallel, zero
-        some = slice(0, config.decoder_words if self.training else None)
+        some = slice(0, config.decoder_words if self.network.training else None)
         starts = torch.cat([torch.full_like(text[some, :1], SOS), text[some, :-1]], 1)
-        logits = network.decoder(network.decoder.remember(rois[some]), starts)
-        return parallel, decoder_loss(logits, text[some], config.smoothing)
+        serial = network.decoder(network.decoder.remember(rois[some]), starts)
+        return parallel, decoder_loss(serial, text[some], config.smoothing)
+
+    def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, batch: Batch) -> Tensor | float:
+        """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
+        share = self.network.config.flat_start
+        if not self.network.training or not share or float(batch["progress"]) >= share:
+            return 0.0
+        labels = flat_start(characters, boxes, self.widths, logits.shape[1])
+        weight = 1 - float(batch["progress"]) / share
+        return 3.0 * weight * F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
     def _sample(self, text: Tensor, most: int) -> tuple[Tensor, Tensor]:
         """Page and slot numbers of the batch's words; shuffled in training, so that a cut at `most` is fair."""
         page, slot = (text[..., 0] != PAD).nonzero(as_tuple=True)
-        if self.training:
+        if self.network.training:
             order = torch.randperm(len(page), device=page.device)[:most]
             page, slot = page[order], slot[order]
         return page, slot

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from ml.models.charset import EOS, PAD, SOS
+from ml.models.charset import EOS, MARKERS, PAD, SOS
 from ml.models.trident.fcos import groups_of
 
 #: A word's features are taken from its ink box widened by this share of its height on every side.
@@ -149,6 +149,39 @@ def ctc_loss(logits: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
         zero_infinity=True,  # a word longer than its columns allow teaches nothing
     )
     return (losses / lengths.clamp(min=1)).mean()
+
+
+#: Widths of letters in a common sans serif, in widths of "n"; what is not listed is 1, capitals are 1.25.
+_WIDTHS = {c: w for w, cs in {0.45: "ijl.,;:'!|`", 0.65: 'ftr()[]{}/\\-"I1°', 1.5: "mw@%—…", 1.6: "MW"}.items() for c in cs}
+
+
+def letter_widths(symbols: str) -> Tensor:
+    """Typical width of each id of a charset, markers 0: (len(symbols) + MARKERS,)."""
+    widths = [_WIDTHS.get(c, 1.25 if c.isupper() else 1.0) for c in symbols]
+    return torch.tensor([0.0] * MARKERS + widths)
+
+
+def flat_start(text: Tensor, boxes: Tensor, widths: Tensor, columns: int) -> Tensor:
+    """A guess of which character each column shows: ids (N, columns), `PAD` (the blank) between characters.
+
+    CTC alone spends its first thousands of words on predicting blanks. Letters of typical widths laid side by side
+    over the word's box are a good enough first alignment, as in flat-started speech models (Young et al., HTK Book).
+    text (N, L) ids padded with `PAD`; boxes (N, 4) of the words; widths by id.
+    """
+    margin = MARGIN * (boxes[:, 3] - boxes[:, 1])
+    whole = (boxes[:, 2] - boxes[:, 0]) + 2 * margin
+    ends = widths[text].cumsum(1)  # (N, L)
+    total = ends[:, -1:].clamp(min=1e-6)
+    # Column centres in units of the word's letters, the margins left and right being outside 0..1.
+    centre = (torch.arange(columns, device=text.device) + 0.5) / columns
+    place = (centre[None] * whole[:, None] - margin[:, None]) / (whole - 2 * margin).clamp(min=1e-6)[:, None]
+    index = torch.searchsorted((ends / total).contiguous(), place.contiguous()).clamp(max=text.shape[1] - 1)
+    width = (widths[text] / total).gather(1, index).clamp(min=1e-6)
+    off = (place - (ends / total).gather(1, index) + width / 2).abs() / width  # 0 in a letter's middle, 1/2 at its edge
+    # Letters narrower than a column keep the column that holds their middle.
+    inside = (off < torch.maximum(torch.tensor(0.3), 0.5 * whole[:, None] / columns / (width * (whole - 2 * margin)[:, None])))
+    ids = text.gather(1, index)
+    return torch.where(inside & (place > 0) & (place < 1), ids, PAD)
 
 
 def decoder_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
