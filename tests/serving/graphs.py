@@ -12,6 +12,7 @@ from onnx import helper as h
 from onnx import numpy_helper
 
 from ml.models.charset import named
+from ml.pages.labels import CANONICAL
 
 WORD_BOX, REGION_BOX = (32.0, 32.0, 96.0, 64.0), (16.0, 16.0, 200.0, 240.0)
 COLUMNS, SLOTS = 16, 4
@@ -87,6 +88,38 @@ def write_trident(folder: Path, text: str = "page", *, op: str = "Identity", noi
         h.make_tensor_value_info("boxes", T.FLOAT, ["B", "Q", 4]),
     ]
     return _save(folder, h.make_graph(nodes, "toy", inputs, outputs, initializers), trident_card())
+
+
+def write_dfine(folder: Path, label: int = 6) -> Path:
+    """A graph that finds one region of canonical label number `label` (6: Picture), whatever the page."""
+    constants = {
+        "region_boxes": np.array([REGION_BOX, (0, 0, 0, 0)], np.float32),
+        "region_scores": np.array([0.9, 0.0], np.float32),
+        "region_labels": np.array([label, 0], np.int64),
+    }
+    nodes = [h.make_node("Shape", ["image"], ["batch"], start=0, end=1)]
+    initializers, outputs = [], []
+    for name, value in constants.items():
+        initializers.append(numpy_helper.from_array(value[None], f"{name}_of_one"))
+        initializers.append(numpy_helper.from_array(np.array(value.shape, np.int64), f"{name}_shape"))
+        nodes.append(h.make_node("Concat", ["batch", f"{name}_shape"], [f"{name}_full"], axis=0))
+        nodes.append(h.make_node("Expand", [f"{name}_of_one", f"{name}_full"], [name]))
+        type_ = T.INT64 if value.dtype == np.int64 else T.FLOAT
+        outputs.append(h.make_tensor_value_info(name, type_, ["B", *value.shape]))
+    inputs = [h.make_tensor_value_info("image", T.UINT8, ["B", 384, 256, 3])]
+    card = {
+        "name": folder.name,
+        "model": "dfine",
+        "config": {},
+        "labels": list(CANONICAL),
+        "charset": None,
+        "preprocess": {"height": 384, "width": 256},
+        "thresholds": {"region": 0.5},
+        "data": "0" * 64,
+        "metrics": {},
+        "version": 1,
+    }
+    return _save(folder, h.make_graph(nodes, "toy", inputs, outputs, initializers), card)
 
 
 def _save(folder: Path, graph: onnx.GraphProto, card: dict) -> Path:

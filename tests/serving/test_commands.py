@@ -20,7 +20,7 @@ from ml.pages import Page, Region, Word, page_id
 from ml.pages.store import PageWriter
 from ml.serving.repository import Repository
 
-from .graphs import REGION_BOX, WORD_BOX, write_trident
+from .graphs import REGION_BOX, WORD_BOX, write_dfine, write_trident
 
 
 @pytest.fixture(autouse=True)
@@ -265,6 +265,21 @@ def test_serve_is_found_by_read_and_rollback_and_ends_on_a_signal(environment, p
             server.terminate()
         assert server.wait() == 0
     assert not Path("repository/.server.json").exists()
+
+
+def test_regions_come_from_the_student_where_it_is_served_and_from_whom_is_asked_for(
+    environment, capfdbinary
+):
+    graphs = [write_trident(Path("graphs/trident")), write_dfine(Path("graphs/student"))]
+    main(["publish", *map(str, graphs), "--force", "a test", "--receipt", "receipt.json"])
+    assert main(["promote", "--receipt", "receipt.json"]) == 0
+    page = str(page_image(Path("page.png")))
+    capfdbinary.readouterr()
+    for options, label in (([], "Picture"), (["--layout", "trident"], "Table")):
+        assert main(["read", page, *options]) == 0
+        found = json.loads(capfdbinary.readouterr()[0])
+        assert ([region["label"] for region in found["regions"]], found["text"]) == ([label], "page")
+    assert main(["read", page, "--layout", "teacher"]) == 2
 
 
 def test_reading_a_page_without_words_gives_an_empty_text(served, capfdbinary):
