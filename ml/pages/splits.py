@@ -27,7 +27,8 @@ def split_documents(documents: Iterable[str], seed: int, val: float, test: float
     for document in order:
         place = position(document, seed)
         split[document] = "test" if place < test else "val" if place < test + val else "train"
-    wanted = [name for name, share in (("test", test), ("val", val), ("train", 1 - val - test)) if share > 0]
+    shares: dict[Split, float] = {"test": test, "val": val, "train": 1 - val - test}
+    wanted: list[Split] = [name for name, share in shares.items() if share > 0]
     if len(order) >= len(wanted):
         _fill(order, split, wanted)
     return split
@@ -35,10 +36,10 @@ def split_documents(documents: Iterable[str], seed: int, val: float, test: float
 
 def _fill(order: list[str], split: dict[str, Split], wanted: list[Split]) -> None:
     """Move as few documents as give every wanted split one. `order` runs from test over val to train."""
-    sizes = {name: sum(split[document] == name for document in order) for name in wanted}
+    sizes: dict[Split, int] = {name: sum(split[document] == name for document in order) for name in wanted}
     while not all(sizes.values()):
-        empty = next(name for name in wanted if not sizes[name])
-        giver = max(wanted, key=lambda name: (sizes[name], name == "train"))
+        empty: Split = next(name for name in wanted if not sizes[name])
+        giver: Split = max(wanted, key=lambda name: (sizes[name], name == "train"))
         given = [document for document in order if split[document] == giver]
         document = given[0] if wanted.index(empty) < wanted.index(giver) else given[-1]
         split[document] = empty

@@ -263,7 +263,8 @@ def _clear(directory: Path) -> None:
     """Remove the store that lies in `directory`, also one that was never finished: the manifest first."""
     path = directory / MANIFEST
     if path.is_file():
-        _read_manifest(directory)  # not a store's: the folder is somebody else's
+        if '"scriptorium-pages"' not in path.read_text(encoding="utf-8", errors="replace"):
+            raise InputError(f"{path}: not a page store's manifest; choose another folder")
         path.unlink()
     for shard in directory.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"):
         shard.unlink()

@@ -19,6 +19,8 @@ from ml.pages.readers.pdf_words import Affine, PdfWord, is_artifact, words_of
 TRUSTED_COVERAGE = 0.7
 #: ... and at most this share of the words lies in a text region that is not their own.
 TRUSTED_STRAYS = 0.05
+#: Artifacts are running heads and feet in this share of the height at the top and at the bottom.
+MARGIN = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +146,10 @@ def _running(words: list[PdfWord], height: int) -> tuple[list[_Piece], list[_Pie
         middle = (box[1] + box[3]) / 2
         artifact = all(word.artifact for word in line)
         if middle < height / 2:
-            label = "Page-header" if artifact and middle < 0.2 * height else ""
+            label = "Page-header" if artifact and middle < MARGIN * height else ""
             _join(heads, _Piece(label, [line], box))
         else:
-            label = "Page-footer" if artifact and middle > 0.8 * height else ""
+            label = "Page-footer" if artifact and middle > (1 - MARGIN) * height else ""
             _join(feet, _Piece(label, [line], box))
     return heads, feet
 
@@ -179,7 +181,8 @@ def _graphics(page: pdfium.PdfPage, pixels: np.ndarray) -> _Graphics:
     marked: dict[int, list[Box]] = {}
     rules: list[Box] = []
     for thing in page.get_objects(max_depth=1):
-        if thing.type == raw.FPDF_PAGEOBJ_TEXT:
+        kind = raw.FPDFPageObj_GetType(thing.raw)
+        if kind == raw.FPDF_PAGEOBJ_TEXT:
             continue
         x1, y1, x2, y2 = affine.box(*thing.get_bounds())
         box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
@@ -188,7 +191,7 @@ def _graphics(page: pdfium.PdfPage, pixels: np.ndarray) -> _Graphics:
         mark = raw.FPDFPageObj_GetMarkedContentID(thing.raw)
         if mark >= 0:
             marked.setdefault(mark, []).append(box)
-        elif thing.type == raw.FPDF_PAGEOBJ_PATH and is_artifact(thing.raw):
+        elif kind == raw.FPDF_PAGEOBJ_PATH and is_artifact(thing.raw):
             rules.append(box)
     return _Graphics(marked, rules)
 

@@ -39,7 +39,7 @@ class PdfWord:
     text: str
     mark: int  # marked-content id of its first character; -1: none
     artifact: bool  # drawn as an artifact: running head, page number, watermark
-    #: Character size in pixels, the same for all words of one line unless they are set differently.
+    #: Height of its line in pixels, as the font has it: the same for all words of one line set alike.
     size: float
 
 
@@ -75,11 +75,6 @@ class Affine:
         xs = [self.a * x + self.c * y + self.e for x in (left, right) for y in (bottom, top)]
         ys = [self.b * x + self.d * y + self.f for x in (left, right) for y in (bottom, top)]
         return min(xs), min(ys), max(xs), max(ys)
-
-    @property
-    def scale(self) -> float:
-        """Pixels a point."""
-        return math.sqrt(abs(self.a * self.d - self.b * self.c))
 
 
 def words_of(page: pdfium.PdfPage, pixels: np.ndarray) -> list[PdfWord]:
@@ -133,8 +128,7 @@ def _runs(layer: pdfium.PdfTextPage, affine: Affine) -> list[PdfWord]:
             current.box = (min(old[0], box[0]), min(old[1], box[1]), max(old[2], box[2]), max(old[3], box[3]))
         else:
             mark, artifact = _mark(layer, index, marks)
-            size = raw.FPDFText_GetFontSize(layer.raw, index) * affine.scale
-            current = PdfWord(box, text, mark, artifact, size)
+            current = PdfWord(box, text, mark, artifact, _size(layer, index, affine, box))
             runs.append(current)
         if hyphen:
             current = None
@@ -163,6 +157,14 @@ def _follows(word: PdfWord, box: Box) -> bool:
     across = max(box[0] - word.box[2], word.box[0] - box[2])
     down = max(box[1] - word.box[3], word.box[1] - box[3])
     return across < 1.5 * reach and down < 0.6 * reach
+
+
+def _size(layer: pdfium.PdfTextPage, index: int, affine: Affine, box: Box) -> float:
+    """Pixels from the font's ascent to its descent. The font size would not do: a matrix may scale it."""
+    loose = raw.FS_RECTF()
+    if raw.FPDFText_GetLooseCharBox(layer.raw, index, loose):
+        box = affine.box(loose.left, loose.bottom, loose.right, loose.top)
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _mark(layer: pdfium.PdfTextPage, index: int, known: dict[int, tuple[int, bool]]) -> tuple[int, bool]:

@@ -105,7 +105,7 @@ def _make(seed: int, config: SynthConfig, index: int) -> Page:
 def _params(args: argparse.Namespace) -> Params:
     """params.yaml where it exists, overridden by the flags."""
     if args.params is None and not Path("params.yaml").exists():
-        base = Params()
+        base = Params()  # pyright: ignore[reportCallIssue]
     else:
         base = load_params(args.params or Path("params.yaml"))
     flags = {
