@@ -42,7 +42,7 @@ def label_space(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def page_layout(truth: Sequence[Region], found: Sequence[FoundRegion], space: Sequence[str]) -> PageLayout:
-    """Bring a page's regions into `space`; those that it has no label for (running heads, in PubLayNet) fall out."""
+    """Bring a page's regions into `space`; those it has no label for (running heads, in PubLayNet) fall out."""
 
     def index(label: str) -> int | None:
         if label in space:
@@ -138,7 +138,7 @@ class Hits:
 
 
 def hits(pages: Sequence[PageLayout], labels: int) -> Hits:
-    """Match findings to truth by COCO's rule at IoU 0.5: by score, each to the best free region of its label."""
+    """Match findings to truth by COCO's rule at IoU 0.5: by score, each to its label's best free region."""
     truth = np.zeros(labels, dtype=np.int64)
     found: list[tuple[int, float, bool]] = []
     for page in pages:

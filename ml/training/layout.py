@@ -29,7 +29,7 @@ from ml.training.train import snapshot_digest, write_metrics
 
 Batch = dict[str, Tensor]
 
-#: Regions under this score are not reported by a trained model. Low, because average precision wants the tail.
+#: Regions under this score are not reported by a trained model. Low: average precision wants the tail.
 THRESHOLD = 0.05
 
 
@@ -58,7 +58,8 @@ class LayoutSteps(Steps):
         # Epochs run on across batches, so that every page is seen equally often.
         places = range(step * size, (step + 1) * size)
         chosen = [self._order(place // count)[place % count] for place in places]
-        return self._batch([self._example(self.train[i], rng) for i in chosen])
+        # The step goes along, for what a loss does only from some step on (distillation's start).
+        return self._batch([self._example(self.train[i], rng) for i in chosen]) | {"step": torch.tensor(step)}
 
     @lru_cache(maxsize=4)  # noqa: B019  (the steps live as long as the training)
     def _order(self, epoch: int) -> list[int]:
@@ -72,7 +73,7 @@ class LayoutSteps(Steps):
     def _example(
         self, page: Page, rng: np.random.Generator | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Canvas, boxes (n, 4) x1, y1, x2, y2 as shares of it, and labels (n,). Without `rng` as it is served."""
+        """Canvas, boxes (n, 4) x1, y1, x2, y2 as shares of it, labels (n,). Without `rng` as it is served."""
         height, width = self.canvas
         scale, left, top = min(height / page.height, width / page.width), 0, 0
         pixels = page.pixels() if rng is None else self._pixels(page, rng)
@@ -91,7 +92,7 @@ class LayoutSteps(Steps):
         )
         regions = [region for region in page.regions or () if region.label in CANONICAL]
         boxes = np.array([region.box for region in regions], np.float32).reshape(-1, 4) * scale
-        boxes = (boxes + [left, top, left, top]) / [width, height, width, height]
+        boxes = (boxes + np.array([left, top, left, top])) / np.array([width, height, width, height])
         labels = np.array([CANONICAL.index(region.label) for region in regions], np.int64)
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return canvas, boxes[real].clip(0, 1).astype(np.float32), labels[real]
@@ -207,9 +208,8 @@ def train_detector(
 
     network, config = system.network, system.network.config
     size = sum(parameter.numel() for parameter in network.parameters())
-    print(
-        f"{name}: {config.backbone}, {size / 1e6:.2f} M parameters, canvas {steps.canvas[0]} x {steps.canvas[1]}"
-    )
+    canvas = " x ".join(map(str, steps.canvas))
+    print(f"{name}: {config.backbone}, {size / 1e6:.2f} M parameters, canvas {canvas}")
     summary = fit(
         system,
         steps,

@@ -1,7 +1,7 @@
-"""What D-FINE is trained on. Ours, because transformers 5.23 pairs the layers' boxes and distributions off by one.
+"""What D-FINE is trained on. Ours: transformers 5.23 pairs the layers' boxes and distributions off by one.
 
-Sets of predictions are stacked and each loss is computed once for all of them. Classification keeps the matches
-of its own layer; boxes and distributions use the union of all layers' matches (D-FINE's GO set).
+Sets of predictions are stacked and each loss is computed once for all of them. Classification keeps the
+matches of its own layer; boxes and distributions use the union of all layers' matches (D-FINE's GO set).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Criterion(nn.Module):
         losses["l1"] = WEIGHTS["l1"] * (found - truth).abs().sum() / count
         losses["giou"] = WEIGHTS["giou"] * (1 - giou).sum() / count
 
-        # Layer l's distributions belong to its own boxes, which stand at l + 1 in the stack (0 is the pre-head).
+        # Layer l's distributions belong to its own boxes, set l + 1 of the stack (set 0 is the pre-head).
         layers = queries.edges.shape[0]
         edges = queries.edges[:, page, query].unflatten(-1, (4, -1))  # (L, M, 4, N + 1)
         offsets = fdr.edge_offsets(queries.origins[page, query].detach(), truth)

@@ -1,8 +1,8 @@
 """Fine-grained distribution refinement: the pure maths of D-FINE (Peng et al. 2024, arXiv 2410.13842).
 
-Each edge of a box is a distribution over N + 1 bins; bin n moves the edge by W(n) / s times the side of an origin
-box. W is dense near zero, so small corrections are fine and large ones are possible. Boxes are (cx, cy, w, h),
-edges in the order left, top, right, bottom.
+Each edge of a box is a distribution over N + 1 bins; bin n moves the edge by W(n) / s times the side of an
+origin box. W is dense near zero, so small corrections are fine and large ones are possible. Boxes are
+(cx, cy, w, h), edges in the order left, top, right, bottom.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def weighting(bins: int = BINS, up: float = UP, scale: float = SCALE) -> Tensor:
 
 
 def edge_offsets(origins: Tensor, boxes: Tensor, scale: float = SCALE) -> Tensor:
-    """How far the edges of `boxes` lie outside those of `origins`, on W's scale: both (..., 4) to (..., 4)."""
+    """How far the edges of `boxes` lie outside those of `origins`, on W's scale: (..., 4) to (..., 4)."""
     center, size = origins[..., :2], origins[..., 2:].clamp(min=1e-6)
     half = boxes[..., 2:] / 2
     near = center - (boxes[..., :2] - half)
@@ -33,9 +33,9 @@ def edge_offsets(origins: Tensor, boxes: Tensor, scale: float = SCALE) -> Tensor
 
 
 def to_bins(offsets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Neighbouring bins of each offset: the left bin (int64) and the share of the right one, both as `offsets`.
+    """Neighbouring bins of each offset: the left bin (int64) and the share of the right one.
 
-    An offset beyond the last bin is clamped to it: the box cannot be reached, but the direction is still right.
+    An offset beyond the last bin is clamped to it: the box is out of reach, but the direction is right.
     """
     last = len(weights) - 1
     left = (torch.searchsorted(weights, offsets.contiguous(), right=True) - 1).clamp(0, last - 1)

@@ -17,7 +17,7 @@ CLASS_COST, L1_COST, GIOU_COST = 2.0, 5.0, 2.0
 
 @torch.no_grad()
 def costs(logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
-    """Matching cost of every query with every true region of its page: (S, B, Q, C), (S, B, Q, 4) to (S, B, Q, T).
+    """Cost of every query with every true region of its page: (S, B, Q, C), (S, B, Q, 4) to (S, B, Q, T).
 
     Not-a-number is refused: it would win matches unseen.
     """

@@ -1,4 +1,4 @@
-"""D-FINE over a timm backbone: transformers' network, built without a hub, its outputs named and paired aright."""
+"""D-FINE over a timm backbone: transformers' network, built without a hub, its outputs paired aright."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ml.config import DFineConfig
 from ml.errors import InputError, UsageError
 from ml.models.dfine import fdr
 from ml.models.dfine.boxes import Targets
+from ml.models.dfine.sampling import bag_sampling, use
 from ml.pages.labels import CANONICAL
 
 STRIDES = (8, 16, 32)
@@ -27,7 +28,7 @@ MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 @dataclass(frozen=True)
 class QuerySet:
-    """What the decoder says of some queries. L layers; set 0 is the head before them, set l + 1 is layer l."""
+    """What the decoder says of some queries. L layers; set 0 is the head before them, set l + 1 layer l."""
 
     logits: Tensor  # (L + 1, B, Q, C)
     boxes: Tensor  # (L + 1, B, Q, 4) cx, cy, w, h in [0, 1]
@@ -57,6 +58,8 @@ class DFine(nn.Module):
         self.config = config
         detector = DFineForObjectDetection(detector_config(config))
         self.model = detector.model  # its decoder holds the heads; the outer copies of them are not needed
+        use(self.model.decoder, bag_sampling)
+        self.model.decoder.integral = Integral()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -67,6 +70,24 @@ class DFine(nn.Module):
         lateral = [project(level) for project, level in zip(self.model.encoder_input_proj, maps, strict=True)]
         return tuple(level.float() for level in self.model.encoder(lateral).last_hidden_state)
 
+    def decode(self, features: tuple[Tensor, ...], tokens: Tensor, references: Tensor) -> QuerySet:
+        """Decode queries that were chosen elsewhere: tokens (B, Q) of all levels, references (B, Q, 4).
+
+        References are boxes in [0, 1]. Two detectors of one canvas that are given the same tokens and
+        references speak of the same queries, in the same order.
+        """
+        shapes = [(level.shape[-2], level.shape[-1]) for level in features]
+        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in features], dim=1)
+        chosen = memory.gather(1, tokens.unsqueeze(-1).expand(-1, -1, memory.shape[-1]))
+        output = self.model.decoder(
+            inputs_embeds=self.model.enc_output(chosen).detach(),  # as the network's own queries are
+            encoder_hidden_states=memory,
+            reference_points=torch.logit(references, eps=1e-5),
+            spatial_shapes=torch.tensor(shapes, device=memory.device),
+            spatial_shapes_list=shapes,
+        )
+        return _query_set(output)
+
     def forward(self, image: Tensor, targets: Targets | None = None) -> Predictions:
         """Detect. `targets` are needed for denoising queries only, and only in training mode."""
         features = self.encode(image)
@@ -76,32 +97,51 @@ class DFine(nn.Module):
                 {"class_labels": targets.labels[i, :n], "boxes": targets.boxes[i, :n]}
                 for i, n in enumerate(targets.counts)
             ]
-        with full_precision(image.device.type):  # boxes and their distributions are never rounded to bfloat16
-            output = self.model(
-                pixel_values=None,
-                inputs_embeds=features[0],
-                encoder_outputs=BaseModelOutput(last_hidden_state=list(features)),  # type: ignore[arg-type]
-                labels=labels,
-            )
-        whole = QuerySet(
-            output.intermediate_logits.transpose(0, 1),
-            output.intermediate_reference_points.transpose(0, 1),
-            output.intermediate_predicted_corners.transpose(0, 1),
-            output.initial_reference_points[:, 0],
+        output = self.model(
+            pixel_values=None,
+            inputs_embeds=features[0],
+            encoder_outputs=BaseModelOutput(last_hidden_state=list(features)),  # type: ignore[arg-type]
+            labels=labels,
         )
+        whole = _query_set(output)
+        # Known only at run time: an untrained batch without regions has no denoising queries.
         split = output.denoising_meta_values["dn_num_split"][0] if output.denoising_meta_values else 0
         return Predictions(
             queries=_part(whole, split, None),
             noised=_part(whole, 0, split) if split else None,
-            proposal_logits=output.enc_topk_logits,
+            proposal_logits=output.enc_topk_logits.float(),
             proposal_boxes=output.enc_topk_bboxes,
-            dense_logits=output.enc_outputs_class,
+            dense_logits=output.enc_outputs_class.float(),
             dense_boxes=output.enc_outputs_coord_logits.sigmoid(),
             points=token_points(
                 tuple((level.shape[-2], level.shape[-1]) for level in features), image.device
             ),
             features=features,
         )
+
+
+def chosen_tokens(predictions: Predictions) -> Tensor:
+    """The tokens that became queries, in the queries' order: (B, Q) indices."""
+    return predictions.dense_logits.amax(-1).topk(predictions.proposal_logits.shape[1], dim=1).indices
+
+
+class Integral(nn.Module):
+    """Edge distributions to offsets, in float32 even under autocast: bfloat16 would shift boxes by pixels."""
+
+    def forward(self, edges: Tensor, weights: Tensor) -> Tensor:
+        """Logits (B, Q, 4 (N + 1)) and W (N + 1,) to offsets (B, Q, 4)."""
+        with full_precision(edges.device.type):
+            return edges.float().unflatten(-1, (4, -1)).softmax(-1) @ weights
+
+
+def _query_set(output) -> QuerySet:
+    """transformers' decoder output, whose layer axis is the second, with every number in float32."""
+    return QuerySet(
+        output.intermediate_logits.float().transpose(0, 1),
+        output.intermediate_reference_points.float().transpose(0, 1),
+        output.intermediate_predicted_corners.float().transpose(0, 1),
+        output.initial_reference_points[:, 0].float(),
+    )
 
 
 def _part(whole: QuerySet, start: int, end: int | None) -> QuerySet:
@@ -114,14 +154,14 @@ def _part(whole: QuerySet, start: int, end: int | None) -> QuerySet:
 
 
 def full_precision(device: str) -> contextlib.AbstractContextManager:
-    """Turns autocast off where it is on (and is nothing that an exporter would have to trace where it is not)."""
+    """Turns autocast off where it is on; where it is not, nothing that an exporter would have to trace."""
     if torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return contextlib.nullcontext()
 
 
 def token_points(shapes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
-    """Middles of the tokens of all levels, in the order in which they are flattened: (M, 2) x, y in [0, 1]."""
+    """Middles of the tokens of all levels, in their flattened order: (M, 2) x, y in [0, 1]."""
     levels = []
     for height, width in shapes:
         y, x = torch.meshgrid(
@@ -135,7 +175,7 @@ def token_points(shapes: tuple[tuple[int, int], ...], device: torch.device) -> T
 
 def detector_config(config: DFineConfig) -> DetectorConfig:
     """transformers' configuration. Raises UsageError for a backbone that timm does not know or cannot use."""
-    hidden = config.hidden
+    hidden, heads = config.hidden, max(1, config.hidden // 32)
     return DetectorConfig(
         backbone_config={
             "model_type": "timm_backbone",
@@ -146,9 +186,11 @@ def detector_config(config: DFineConfig) -> DetectorConfig:
         freeze_backbone_batch_norms=False,
         encoder_hidden_dim=hidden,
         encoder_ffn_dim=hidden * 4,
+        encoder_attention_heads=heads,
         d_model=hidden,
         decoder_in_channels=[hidden] * len(STRIDES),
         decoder_ffn_dim=hidden * 4,
+        decoder_attention_heads=heads,
         decoder_layers=config.decoder_layers,
         num_queries=config.queries,
         num_denoising=config.denoising,
@@ -158,6 +200,7 @@ def detector_config(config: DFineConfig) -> DetectorConfig:
         up=fdr.UP,
         depth_mult=config.depth,
         hidden_expansion=config.expansion,
+        initializer_range=hidden**-0.5,  # transformers' 0.01 starves a decoder that starts from nothing
         tie_word_embeddings=False,  # each layer has its own heads, as in D-FINE
     )
 
@@ -182,6 +225,7 @@ def build_network(config: DFineConfig) -> DFine:
     network = DFine(config)
     backbone = network.model.backbone.model._backbone
     if config.weights is None:
+        awaken(backbone)
         return network
     if config.weights == "hub":
         try:
@@ -197,6 +241,20 @@ def build_network(config: DFineConfig) -> DFine:
         return network
     load_backbone(backbone, Path(config.weights))
     return network
+
+
+@torch.no_grad()
+def awaken(backbone: nn.Module) -> None:
+    """Initialise a backbone for a training of hundreds of steps.
+
+    timm starts ConvNeXt for hundreds of epochs: weights of 0.02 and layer scales of 1e-6, so that all blocks
+    are silent at first. Here every weight has the scale of its fan-in, and every block speaks.
+    """
+    for name, parameter in backbone.named_parameters():
+        if name.endswith("gamma") and parameter.ndim == 1:
+            parameter.fill_(1.0)
+        elif parameter.ndim > 1:
+            nn.init.trunc_normal_(parameter, std=parameter[0].numel() ** -0.5)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:

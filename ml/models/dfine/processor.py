@@ -12,7 +12,7 @@ from ml.pages.result import FoundRegion, PageResult
 def canvas_of(config: DFineConfig) -> tuple[int, int]:
     """Height and width of the canvas: portrait, as pages are; every page is letterboxed into it.
 
-    One fixed canvas and not a square: an upright page fills it, and the graph has one shape to be compiled for.
+    One fixed canvas and no square: an upright page fills it, and a graph is compiled for one shape.
     """
     height, width = (
         -(-side // config.step) * config.step for side in (config.long_edge, config.short_edge[1])
