@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -203,6 +204,9 @@ def _load(root: Path, out: Output) -> Any:
     return json.loads(text) if out.path.endswith(".json") else yaml.safe_load(text)
 
 
+#: How our own commands say what is wrong (ml/cli.py); a long message may go on for lines.
+_SENTENCE = re.compile(r"scriptorium [a-z]+: ")
+
 #: DVC's wrapping of a stage's failure; the stage's own last words come before it.
 _WRAPPING = ("ERROR: failed to reproduce", "ERROR: failed to run:")
 
@@ -210,7 +214,8 @@ _WRAPPING = ("ERROR: failed to reproduce", "ERROR: failed to run:")
 def _cause(tail: list[str]) -> str:
     own = [line for line in tail if not line.startswith((*_WRAPPING, *_CHATTER))]
     wrapped = [line for line in tail if line.startswith(_WRAPPING)]
-    words = own[-1] if own else (wrapped[-1] if wrapped else "it printed nothing")
+    sentences = [line for line in own if _SENTENCE.match(line)]
+    words = next((lines[-1] for lines in (sentences, own, wrapped) if lines), "it printed nothing")
     return words.removeprefix("ERROR: ").strip().rstrip(".")
 
 

@@ -74,10 +74,11 @@ def _execute(
     rejections = [
         e for e in result.get_asset_check_evaluations() if not e.passed and e.blocking and _is_error(e)
     ]
-    if rejections and partition:
+    if rejections and partition and "cause" not in rejections[0].metadata:
         done.rejected[partition] = rejections[0].description or "its contract rejected it"
     elif not result.success:
-        raise GraphError(_why(result))
+        # A contract that could not be held is no verdict on the batch.
+        raise GraphError(str(rejections[0].description) if rejections else _why(result))
     return result.run_id
 
 

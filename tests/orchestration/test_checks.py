@@ -1,9 +1,10 @@
 import json
 
 import dagster as dg
+import pytest
 
 from orchestration.checks import verdict_result
-from orchestration.run import materialise_graph
+from orchestration.run import GraphError, materialise_graph
 
 
 def test_a_rejected_batch_fails_only_its_own_partition_and_the_graph_goes_on(project, instance):
@@ -31,6 +32,8 @@ def test_a_contract_that_cannot_run_is_a_failed_result_not_a_missing_one(project
     [evaluation] = run.get_asset_check_evaluations()
     assert not evaluation.passed
     assert "the suite is broken" in (evaluation.description or "")
+    with pytest.raises(GraphError, match="the suite is broken"):
+        materialise_graph(project.root, instance)
 
 
 def materialise_graph_until_batches(project, instance):
