@@ -194,22 +194,19 @@ def tighten(gray: np.ndarray, box: Box, contrast: int = 40) -> Box | None:
     """Shrink `box` to the pixels in it that differ from its surroundings; None when there are none.
 
     `gray`: (H, W) in 0..255, signed. Only pixels under the box count, so that a rule or a frame beside the
-    word does not widen it; the surroundings' tone is the median of the ring of pixels around it.
+    word does not widen it; the paper's tone is the commonest in the box and, three times over, in the ring
+    of pixels around it.
     """
     height, width = gray.shape
     x1, y1 = max(math.floor(box[0] + 0.02), 0), max(math.floor(box[1] + 0.02), 0)
     x2, y2 = min(math.ceil(box[2] - 0.02), width), min(math.ceil(box[3] - 0.02), height)
     if x2 <= x1 or y2 <= y1:
         return None
-    ring = np.concatenate(
-        [
-            gray[max(y1 - 1, 0), x1:x2],
-            gray[min(y2, height - 1), x1:x2],
-            gray[y1:y2, max(x1 - 1, 0)],
-            gray[y1:y2, min(x2, width - 1)],
-        ]
-    )
-    tone = int(np.partition(ring, len(ring) // 2)[len(ring) // 2])
+    # Of the ring alone, a rule above and one below can be most; of the inside alone, a bold I is most.
+    levels = gray[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1] >> 3
+    inside = np.bincount((gray[y1:y2, x1:x2] >> 3).ravel(), minlength=32)
+    level = (3 * np.bincount(levels.ravel(), minlength=32) - 2 * inside).argmax()
+    tone = 8 * int(level) + 4
     ink = np.abs(gray[y1:y2, x1:x2] - tone)
     strongest = int(ink.max())
     if strongest < contrast:

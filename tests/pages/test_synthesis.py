@@ -1,0 +1,247 @@
+"""Truth of synthetic pages: it is what the page shows, no more, no less, and exactly where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+
+from ml.cli import main
+from ml.config import SynthConfig
+from ml.errors import UsageError
+from ml.models.charset import named
+from ml.pages.labels import CANONICAL, TEXT_KINDS
+from ml.pages.store import PageStore
+from ml.pages.synthesis.command import generate
+from ml.pages.synthesis.degradation import degrade
+from ml.pages.synthesis.prose import Prose, lexicon
+from ml.pages.synthesis.templates import TEMPLATES
+from ml.pages.synthesis.typesetting import Setting, flaw_of, make_page, set_page
+
+CONFIG = SynthConfig()
+CASES = [(name, index) for name in TEMPLATES for index in range(3)]
+every_template = pytest.mark.parametrize(("template", "index"), CASES)
+
+
+@cache
+def setting(template: str, index: int) -> Setting:
+    return set_page(23, index, CONFIG, template)
+
+
+def owners(box, regions):
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return [r for r in regions if r.box[0] <= x < r.box[2] and r.box[1] <= y < r.box[3]]
+
+
+@every_template
+def test_the_words_are_those_of_the_source(template, index):
+    made = setting(template, index)
+    shown = [word.text for word in made.layout.words]
+    source = made.manuscript.source
+    assert Counter("".join(shown).replace("-", "")) == Counter("".join(source).replace("-", ""))
+    if not made.manuscript.style.hyphenate:
+        # Beyond formulas and footnote marks, which are set tight, words are found as they were written.
+        missing = Counter(source) - Counter(shown)
+        broken_at_hyphens = {word for word in missing if "-" in word or "/" in word or "–" in word}
+        assert (
+            sum((missing - Counter(dict.fromkeys(broken_at_hyphens, 9))).values()) <= 0.15 * len(source) + 3
+        )
+
+
+@every_template
+def test_every_word_lies_on_the_page_and_in_one_region(template, index):
+    made = setting(template, index)
+    height, width = made.pixels.shape[:2]
+    assert made.layout.regions is not None
+    for word in made.layout.words:
+        x1, y1, x2, y2 = word.box
+        assert 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+        found = owners(word.box, made.layout.regions)
+        assert found, f"{word} lies in no region"
+        assert sum(region.label in TEXT_KINDS for region in found) <= 1
+
+
+@every_template
+def test_boxes_are_tight_on_the_ink(template, index):
+    """Along each edge of a word's box there is ink: no row or column could be cut off."""
+    made = setting(template, index)
+    gray = made.pixels.astype(int).sum(axis=2) // 3
+    for word in made.layout.words:
+        x1, y1, x2, y2 = map(int, word.box)
+        assert (x1, y1, x2, y2) == word.box
+        inside = gray[y1:y2, x1:x2]
+        around = gray[max(y1 - 5, 0) : y2 + 5, max(x1 - 5, 0) : x2 + 5]
+        paper = np.bincount(around.ravel()).argmax()
+        contrast = np.abs(inside - paper).max()
+        for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]):
+            assert np.abs(edge - paper).max() >= contrast / 8, word
+
+
+@every_template
+def test_no_ink_of_text_lies_outside_the_words(template, index):
+    """Without words, pictures and tables, paper, rules, frames and fills are left: nothing like letters."""
+    made = setting(template, index)
+    blank = made.pixels.copy()
+    boxes = [word.box for word in made.layout.words]
+    boxes += [r.box for r in made.layout.regions or () if r.label in {"Picture", "Table"}]
+    for box in boxes:
+        x1, y1, x2, y2 = int(box[0]), int(box[1]), int(np.ceil(box[2])), int(np.ceil(box[3]))
+        blank[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1] = blank[max(y1 - 2, 0), max(x1 - 2, 0)]
+    edges = cv2.morphologyEx(blank.max(axis=2), cv2.MORPH_BLACKHAT, np.ones((5, 5), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats((edges > 80).astype(np.uint8))
+    letters = [
+        s
+        for s in stats[1:count]
+        if 4 <= s[cv2.CC_STAT_HEIGHT] <= 20 and 3 <= s[cv2.CC_STAT_WIDTH] <= 20 and s[cv2.CC_STAT_AREA] > 12
+    ]
+    if template == "form":  # boxes to tick look like letters
+        letters = [s for s in letters if abs(s[cv2.CC_STAT_HEIGHT] - s[cv2.CC_STAT_WIDTH]) > 3]
+    assert len(letters) <= 2, letters
+
+
+@every_template
+def test_words_are_in_reading_order(template, index):
+    """Lines are counted without gaps, and a line's words run from left to right."""
+    words = setting(template, index).layout.words
+    lines = [word.line for word in words]
+    assert lines[0] == 0
+    assert all(later - earlier in (0, 1) for earlier, later in pairwise(lines))
+    for one, two in pairwise(words):
+        if one.line == two.line:
+            assert two.box[0] > one.box[0]
+
+
+def test_regions_are_read_column_by_column():
+    made = setting("article_two_columns", 1)
+    regions = [r for r in made.layout.regions or () if r.label in {"Text", "Section-header", "Formula"}]
+    body = [r for r in regions if r.box[2] - r.box[0] < 0.5 * made.pixels.shape[1]]
+    middle = made.pixels.shape[1] / 2
+    sides = [r.box[0] > middle for r in body]
+    assert sides == sorted(sides), "the right column is read before the left one ends"
+    for side in (False, True):
+        tops = [r.box[1] for r, of in zip(body, sides, strict=True) if of == side]
+        assert tops == sorted(tops)
+
+
+def test_all_text_is_in_the_charset_that_models_read():
+    charset = named("english")
+    for template, index in CASES:
+        for word in setting(template, index).layout.words:
+            assert not charset.outside(word.text), word.text
+
+
+def test_every_label_occurs_often():
+    pages = [make_page(5, index, SynthConfig(degrade=0)) for index in range(60)]
+    counts = Counter(label for one in pages for label in {region.label for region in one.regions or ()})
+    assert set(counts) == set(CANONICAL)
+    assert min(counts.values()) >= 0.05 * len(pages), counts
+
+
+def test_the_number_of_workers_changes_nothing():
+    config = SynthConfig(pages=6)
+    assert list(generate(config, 3, workers=1)) == list(generate(config, 3, workers=2))
+
+
+def test_seeds_and_numbers_give_other_pages():
+    ids = {make_page(seed, index, CONFIG).id for seed in (1, 2) for index in (0, 1)}
+    assert len(ids) == 4
+
+
+def test_a_page_that_says_something_else_than_its_source_is_found_out():
+    made = setting("letter", 0)
+    height, width = made.pixels.shape[:2]
+    source = made.manuscript.source
+    assert flaw_of(made.layout, source, width, height) == ""
+    assert "too few" in flaw_of(made.layout, [*source, "unseen"], width, height)
+    assert "too many" in flaw_of(made.layout, source[1:], width, height)
+    assert "edge" in flaw_of(made.layout, source, width // 2, height)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_degradation_moves_the_truth_with_the_page(seed):
+    """Ink of every word stays in its box: it is darker there than right above."""
+    made = setting("article", seed % 3)
+    pixels, words, regions, quality = degrade(
+        np.random.default_rng(seed), made.pixels, made.layout.words, made.layout.regions or ()
+    )
+    assert pixels.shape == made.pixels.shape and pixels.dtype == np.uint8
+    assert [w.text for w in words] == [w.text for w in made.layout.words]
+    assert [r.label for r in regions] == [r.label for r in made.layout.regions or ()]
+    assert quality is None or 40 <= quality <= 95
+    gray = pixels.astype(float).mean(axis=2)
+    height, width = gray.shape
+    darker = []
+    for word in words:
+        x1, y1, x2, y2 = (round(v) for v in word.box)
+        assert 0 <= word.box[0] < word.box[2] <= width and 0 <= word.box[1] < word.box[3] <= height
+        ink, above = np.percentile(gray[y1:y2, x1:x2], 5), gray[max(y1 - 3, 0) : y1, x1:x2]
+        darker.append(not above.size or ink < np.median(above) - 10)
+    assert np.mean(darker) > 0.95
+
+
+def test_degraded_pages_are_the_share_asked_for():
+    clean = [make_page(9, index, SynthConfig(degrade=0)) for index in range(6)]
+    worn = [make_page(9, index, SynthConfig(degrade=1)) for index in range(6)]
+    assert all(one.image.startswith(b"\x89PNG") for one in clean)
+    assert all(one.id != other.id for one, other in zip(clean, worn, strict=True))
+    assert [[w.text for w in one.words or ()] for one in clean] == [
+        [w.text for w in one.words or ()] for one in worn
+    ]
+
+
+def test_text_is_a_function_of_the_generator_alone():
+    def said() -> list[str]:
+        prose = Prose(np.random.default_rng(4))
+        return [prose.text(30), prose.name(), prose.long_date(), prose.email(), *prose.address()]
+
+    assert said() == said()
+
+
+def test_other_languages_have_their_own_words():
+    german = set(lexicon("de").words)
+    assert {"und", "nicht"} <= german
+    made = set_page(1, 0, SynthConfig(languages=("de",)), "letter")
+    assert sum(word.text.lower().strip(".,") in german for word in made.layout.words) > 0.4 * len(
+        made.layout.words
+    )
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(UsageError, match="ISO 639-1"):
+        lexicon("xx")
+
+
+def test_the_command_writes_a_store_a_sheet_and_figures(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # no params.yaml: the defaults hold
+    flags = [
+        "--seed",
+        "4",
+        "--long-edge",
+        "512",
+        "--workers",
+        "1",
+        "--preview",
+        "sheet.png",
+        "--preview-boxes",
+        "--stats",
+    ]
+    assert main(["synth", "--pages", "3", "--out", "made", *flags]) == 0
+    store = PageStore(tmp_path / "made")
+    assert len(store) == 3
+    assert all(max(one.width, one.height) == 512 for one in store)
+    assert all(max(one.pixels().shape) == 512 for one in store)
+    assert cv2.imread("sheet.png") is not None
+    assert "Section-header" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags", [["--pages", "0"], ["--body-px", "15", "11"], ["--long-edge", "5"], ["--degrade", "2"]]
+)
+def test_impossible_settings_are_refused(tmp_path, monkeypatch, capsys, flags):
+    monkeypatch.chdir(tmp_path)
+    assert main(["synth", "--out", "made", *flags]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
