@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ml.models.dfine.boxes import corners
 from ml.models.dfine.network import DFine
-from ml.models.dfine.sampling import gather_sampling, use
+from ml.models.dfine.sampling import choose, gather_sampling
 from ml.models.processor import Card
 
 
@@ -41,7 +41,7 @@ def graph_for(network: nn.Module, card: Card) -> DFineGraph:
     """The network as an exportable graph: a copy in evaluation mode whose sampling uses gathers."""
     del card  # its shape is in the example inputs, its labels are the processor's affair
     graph = DFineGraph(copy.deepcopy(cast(DFine, network))).eval()
-    use(graph.network.model.decoder, gather_sampling)
+    choose(graph.network.model.decoder, gather_sampling)
     return graph
 
 

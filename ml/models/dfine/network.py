@@ -18,7 +18,7 @@ from ml.config import DFineConfig
 from ml.errors import InputError, UsageError
 from ml.models.dfine import fdr
 from ml.models.dfine.boxes import Targets
-from ml.models.dfine.sampling import bag_sampling, use
+from ml.models.dfine.sampling import make_choosable
 from ml.pages.labels import CANONICAL
 
 STRIDES = (8, 16, 32)
@@ -58,7 +58,7 @@ class DFine(nn.Module):
         self.config = config
         detector = DFineForObjectDetection(detector_config(config))
         self.model = detector.model  # its decoder holds the heads; the outer copies of them are not needed
-        use(self.model.decoder, bag_sampling)
+        make_choosable(self.model.decoder, detector.config)
         self.model.decoder.integral = Integral()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
@@ -200,7 +200,6 @@ def detector_config(config: DFineConfig) -> DetectorConfig:
         up=fdr.UP,
         depth_mult=config.depth,
         hidden_expansion=config.expansion,
-        initializer_range=hidden**-0.5,  # transformers' 0.01 starves a decoder that starts from nothing
         tie_word_embeddings=False,  # each layer has its own heads, as in D-FINE
     )
 

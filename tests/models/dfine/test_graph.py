@@ -67,7 +67,7 @@ def test_the_graph_gives_what_the_network_gives(network: DFine) -> None:
 def test_making_a_graph_leaves_the_network_as_it_was(network: DFine) -> None:
     graph_for(network, CARD)
     layer = network.model.decoder.layers[0].encoder_attn
-    assert layer.ms_deformable_attn_core is bag_sampling
+    assert layer.sampling is bag_sampling
 
 
 @pytest.mark.slow
