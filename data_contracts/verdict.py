@@ -1,0 +1,221 @@
+"""From facts and rules to a verdict: which pages are lost, whether the batch stands, and why."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_contracts.expectations import Outcome, hold
+from data_contracts.facts import Facts, facts_of
+from data_contracts.suites import BATCH_RULES, PAGE_RULES, Rule
+from ml.errors import InputError
+from ml.models.charset import Charset
+from ml.pages.store import PageStore
+
+#: Failing rows shown with a rule; what is lost is all in `quarantined`.
+EXAMPLES = 5
+#: Characters of a value: texts and labels come from outside.
+LONGEST = 120
+#: The suite of what the reader refused before there was a page to look at.
+READER = "reader"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Why one page, or one input that never became a page, is set aside."""
+
+    page: str | None
+    item: str
+    rule: str
+    value: str
+    reason: str
+    severity: str = "critical"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The content of verdict.json."""
+
+    batch: str
+    accepted: bool
+    pages: int  # of the store; what the reader refused comes on top
+    quarantined: list[Lost]
+    suites: list[dict[str, Any]]
+
+    @property
+    def lost_pages(self) -> set[str]:
+        """Ids of the store's pages that are set aside."""
+        return {lost.page for lost in self.quarantined if lost.page}
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "batch": self.batch,
+            "accepted": self.accepted,
+            "pages": self.pages,
+            "quarantined": [asdict(lost) for lost in self.quarantined],
+            "suites": self.suites,
+        }
+
+
+def judge(batch: Path, charset: Charset | None = None) -> Verdict:
+    """Judge the batch in folder `batch`. Raises InputError when it is none, or is damaged."""
+    store = PageStore(batch)
+    refused = _refused(batch / "quarantine.json")
+    return conclude(batch.resolve().name, facts_of(store, charset), refused)
+
+
+def conclude(batch: str, facts: Facts, refused: list[Lost]) -> Verdict:
+    """The verdict on `facts`, and on what the reader had `refused` before."""
+    outcomes = _hold_all(PAGE_RULES, {name: facts.table(name) for name in ("pages", "words", "regions")})
+    lost = [row for outcome in outcomes for row in _lost(outcome, facts.table(outcome.rule.table))]
+    ids = set(facts.pages["page"])
+    # A refused copy of a page that is in the store must not take the first copy with it: it keeps no page id.
+    refused = [row if row.page not in ids else Lost(None, *list(asdict(row).values())[1:]) for row in refused]
+    bad = {row.page for row in lost if row.page}
+    whole = _batch_facts(facts, bad, sum(row.rule != "page_twice" for row in refused))
+    of_batch = _hold_all(BATCH_RULES, {"batch": whole})
+    return Verdict(
+        batch=batch,
+        accepted=all(outcome.success for outcome in of_batch if outcome.rule.severity == "critical"),
+        pages=len(facts.pages),
+        quarantined=refused + lost,
+        suites=[
+            _reader_suite(refused),
+            *_suites(outcomes, {name: facts.table(name) for name in ("pages", "words", "regions")}),
+            *_suites(of_batch, {"batch": whole}),
+        ],
+    )
+
+
+def _hold_all(rules: tuple[Rule, ...], tables: dict[str, pd.DataFrame]) -> list[Outcome]:
+    """All rules, suite by suite."""
+    by_suite: dict[str, list[Rule]] = {}
+    for rule in rules:
+        by_suite.setdefault(rule.suite, []).append(rule)
+    return [outcome for suite in by_suite.values() for outcome in hold(tuple(suite), tables[suite[0].table])]
+
+
+def _lost(outcome: Outcome, table: pd.DataFrame) -> list[Lost]:
+    """One row a page that broke a critical rule: its first failing box, and how many more there are."""
+    if outcome.rule.severity != "critical" or outcome.success:
+        return []
+    lost = []
+    failing = table.iloc[list(outcome.failing)]
+    for _, rows in failing.groupby("row" if "row" in failing else failing.index, sort=True):
+        first, more = _row(rows.iloc[0]), len(rows) - 1
+        reason = outcome.rule.reason.format_map(first) + (f" (and {more} more on this page)" if more else "")
+        lost.append(
+            Lost(first["page"], first["item"], outcome.rule.name, _value(outcome.rule, first), reason)
+        )
+    return lost
+
+
+def _row(row: pd.Series) -> dict[str, Any]:
+    """The facts of a row for a reason: cut to a length, with the box as people write it."""
+    facts = {name: value[:LONGEST] if isinstance(value, str) else value for name, value in row.items()}
+    if "x1" in facts:
+        facts["box"] = f"({', '.join(f'{facts[edge]:.10g}' for edge in ('x1', 'y1', 'x2', 'y2'))})"
+    return {str(name): value for name, value in facts.items()}
+
+
+def _value(rule: Rule, facts: dict[str, Any]) -> str:
+    value = facts[rule.shown or rule.column]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _batch_facts(facts: Facts, bad: set[str | None], refused: int) -> pd.DataFrame:
+    """One row: what is left when the bad pages are gone. Shares of nothing are null."""
+    good = ~facts.pages["page"].isin(bad)
+    accepted, pages = int(facts.pages["page"][good].nunique()), facts.pages["page"].nunique()
+    lost = pages - accepted + refused
+    labels = facts.regions.loc[~facts.regions["page"].isin(bad), "label"].value_counts()
+    row = {
+        "pages": pages,
+        "accepted": accepted,
+        "found": pages + refused,
+        "lost": lost,
+        "lost_share": lost / max(1, pages + refused),
+        "largest_label": str(labels.index[0]) if len(labels) else "",
+        "largest_label_share": float(labels.iloc[0] / labels.sum()) if len(labels) else math.nan,
+        "annotated_share": float(facts.pages["annotated"][good].mean()) if accepted else math.nan,
+    }
+    return pd.DataFrame([row])
+
+
+def _suites(outcomes: list[Outcome], tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+    """The outcomes as they stand in verdict.json."""
+    return [
+        {
+            "suite": name,
+            "severity": of_suite[0].rule.severity,
+            "success": all(outcome.success for outcome in of_suite),
+            "rules": [_report(outcome, tables[outcome.rule.table]) for outcome in of_suite],
+        }
+        for name, of_suite in (
+            (name, list(group)) for name, group in groupby(outcomes, lambda o: o.rule.suite)
+        )
+    ]
+
+
+def _report(outcome: Outcome, table: pd.DataFrame) -> dict[str, Any]:
+    rule, shown = outcome.rule, [_row(table.iloc[place]) for place in outcome.failing[:EXAMPLES]]
+    return {
+        "rule": rule.name,
+        "scope": rule.scope,
+        "success": outcome.success,
+        "failing": len(outcome.failing),
+        "of": len(table),
+        "expectation": rule.expectation,
+        "column": rule.column,
+        "arguments": rule.arguments,
+        "why": rule.why,
+        "examples": [
+            {"page": row.get("page"), "value": _value(rule, row), "reason": rule.reason.format_map(row)}
+            for row in shown
+        ],
+    }
+
+
+def _reader_suite(refused: list[Lost]) -> dict[str, Any]:
+    """What the reader refused, in the form of a suite, so that one list names everything that was lost."""
+    return {
+        "suite": READER,
+        "severity": "critical",
+        "success": not refused,
+        "rules": [
+            {
+                "rule": rule,
+                "scope": "page",
+                "success": False,
+                "failing": count,
+                "of": len(refused),
+                "why": "The reader could not make a page of it.",
+                "examples": [
+                    {"page": row.page, "value": row.value, "reason": row.reason}
+                    for row in refused
+                    if row.rule == rule
+                ][:EXAMPLES],
+            }
+            for rule, count in sorted(Counter(row.rule for row in refused).items())
+        ],
+    }
+
+
+def _refused(path: Path) -> list[Lost]:
+    """The rows of the reader's quarantine.json. A store that no reader made has none."""
+    if not path.is_file():
+        return []
+    try:
+        return [
+            Lost(row["page"], *(str(row[name])[:500] for name in ("item", "rule", "value", "reason")))
+            for row in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({error!r}); ingest the batch again") from error
