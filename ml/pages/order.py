@@ -28,7 +28,7 @@ W = TypeVar("W", bound=Boxed)
 def lines_of(words: Sequence[W]) -> list[list[W]]:
     """Group words into lines, and order lines and the words in them as they are read.
 
-    A word joins the line above whose vertical middle it straddles and whose end lies nearest on its left;
+    A word joins the line whose end lies nearest on its left, when one's middle lies at the other's height;
     a gap wider than three times the word's height starts a new line, so that columns do not run together.
     Lines are then read column by column: a column is a run of lines whose horizontal spans overlap.
     """
@@ -40,7 +40,8 @@ def lines_of(words: Sequence[W]) -> list[list[W]]:
         for line in lines:
             last = line[-1].box
             gap = x1 - last[2]
-            if last[1] < middle < last[3] and -height < gap < best_gap:
+            level = last[1] < middle < last[3] or y1 < (last[1] + last[3]) / 2 < y2
+            if level and -height < gap < best_gap:
                 best, best_gap = line, gap
         if best is None:
             lines.append([word])
@@ -51,7 +52,8 @@ def lines_of(words: Sequence[W]) -> list[list[W]]:
 
 def in_reading_order(items: Sequence[W]) -> list[W]:
     """Blocks (regions, say) column by column, each column from top to bottom."""
-    return [item for line in _by_column([[item] for item in items]) for item in line]
+    # Blocks keep their distance by themselves: any gap between them parts columns.
+    return [item for line in _by_column([[item] for item in items], gutter=0.0) for item in line]
 
 
 def _span(line: Sequence[Boxed]) -> Box:
@@ -64,20 +66,23 @@ def _span(line: Sequence[Boxed]) -> Box:
     )
 
 
-def _by_column(lines: list[list[W]]) -> list[list[W]]:
-    """Order lines by recursive cuts: horizontal gaps first, then vertical ones (XY-cut, Nagy & Seth 1984)."""
+def _by_column(lines: list[list[W]], gutter: float = 0.8) -> list[list[W]]:
+    """Order lines by recursive cuts: horizontal gaps first, then vertical ones (XY-cut, Nagy & Seth 1984).
+
+    Columns stand at least `gutter` line heights apart.
+    """
     if len(lines) < 2:
         return lines
     spans = [_span(line) for line in lines]
-    height = sorted(s[3] - s[1] for s in spans)[len(spans) // 2]
-    columns = _cut(lines, spans, axis=0, gap=0.8 * height)
+    gap = gutter * sorted(s[3] - s[1] for s in spans)[len(spans) // 2]
+    columns = _cut(lines, spans, axis=0, gap=gap)
     if len(columns) > 1:
-        return [line for column in columns for line in _by_column(column)]
+        return [line for column in columns for line in _by_column(column, gutter)]
     rows = _cut(lines, spans, axis=1, gap=0.0)
     if len(rows) > 1:
         # A full-width row (a heading, a rule of text) separates what is above from what is below it; only
         # consecutive rows that share one set of columns belong together.
-        return [line for block in _blocks(rows, height) for line in block]
+        return [line for block in _blocks(rows, gap, gutter) for line in block]
     return [
         line for _, line in sorted(zip(spans, lines, strict=True), key=lambda pair: (pair[0][1], pair[0][0]))
     ]
@@ -96,24 +101,24 @@ def _cut(lines: list[list[W]], spans: list[Box], axis: int, gap: float) -> list[
     return groups
 
 
-def _blocks(rows: list[list[list[W]]], height: float) -> list[list[list[W]]]:
+def _blocks(rows: list[list[list[W]]], gap: float, gutter: float) -> list[list[list[W]]]:
     """Join consecutive rows while the joined lines still fall into two or more columns; order each block."""
     blocks: list[list[list[W]]] = []
     block: list[list[W]] = []
     for row in rows:
         joined = block + row
-        if block and len(_cut(joined, [_span(line) for line in joined], axis=0, gap=0.8 * height)) == 1:
+        if block and len(_cut(joined, [_span(line) for line in joined], axis=0, gap=gap)) == 1:
             blocks.append(block)
             joined = row
         block = joined
     blocks.append(block)
-    return [_ordered_block(block, height) for block in blocks]
+    return [_ordered_block(block, gap, gutter) for block in blocks]
 
 
-def _ordered_block(block: list[list[W]], height: float) -> list[list[W]]:
-    columns = _cut(block, [_span(line) for line in block], axis=0, gap=0.8 * height)
+def _ordered_block(block: list[list[W]], gap: float, gutter: float) -> list[list[W]]:
+    columns = _cut(block, [_span(line) for line in block], axis=0, gap=gap)
     if len(columns) > 1:
-        return [line for column in columns for line in _by_column(column)]
+        return [line for column in columns for line in _by_column(column, gutter)]
     return sorted(block, key=lambda line: (_span(line)[1], _span(line)[0]))
 
 
