@@ -10,12 +10,13 @@ from rich.console import Console
 
 from data_contracts.report import headline, html, show
 from data_contracts.verdict import Verdict, judge
-from ml.config import add_params_option, load_params
+from ml.config import load_params
 from ml.errors import UsageError
 from ml.models.charset import Charset, named
 from ml.pages.store import write_text
 
 VERDICT, REPORT = "verdict.json", "report.html"
+PARAMS = Path("params.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--record", action="store_true", help="write the verdict and exit 0 whatever it says (for the graph)"
     )
-    add_params_option(parser)
+    parser.add_argument(
+        "--params", type=Path, metavar="FILE", help="parameters (default: params.yaml, where there is one)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -32,13 +35,14 @@ def run(args: argparse.Namespace) -> int:
     batch: Path = args.batch
     if not batch.is_dir():
         raise UsageError(f"{batch}: no such folder; give a batch that `scriptorium ingest` wrote")
-    if args.record and args.out is None:
+    out: Path | None = args.out
+    if args.record and out is None:
         raise UsageError("--record needs --out DIR, the folder to write the verdict to")
     verdict = judge(batch, _charset(args.params))
-    if args.out is not None:
-        write_verdict(verdict, args.out)
+    if out is not None:
+        write_verdict(verdict, out)
     if args.record:
-        print(f"{headline(verdict)} -> {args.out / VERDICT}")
+        print(f"{headline(verdict)} -> {out}")
         return 0
     show(verdict, Console())
     return 0 if verdict.accepted and not verdict.quarantined else 1
@@ -52,6 +56,8 @@ def write_verdict(verdict: Verdict, folder: Path) -> None:
     write_text(folder / VERDICT, text + "\n")
 
 
-def _charset(params: Path) -> Charset | None:
-    """The charset that the texts are for. Without parameters, texts are not held against one."""
-    return named(load_params(params).trident.charset) if params.is_file() else None
+def _charset(params: Path | None) -> Charset | None:
+    """The charset that the texts are for. Where there are no parameters, texts are not held against one."""
+    if params is None and not PARAMS.is_file():
+        return None
+    return named(load_params(params or PARAMS).trident.charset)

@@ -19,7 +19,7 @@ from ml.pages.page import Page, Region, Word, decode, page_id
 from ml.pages.store import PageStore
 from ml.progress import track
 
-#: Grey levels from the paper's (the page's median) at which a pixel counts as ink. Dashes on worn scans have 30.
+#: Grey levels from the paper's (the page's median) at which a pixel is ink. Dashes on worn scans have 30.
 INK_STEP = 25
 
 
@@ -30,11 +30,11 @@ class Facts:
     pages:   page item document width height decodes error id_true size_true short_edge ink twin words regions
              annotated line_gap word_height outside_charset
     words:   page row item width height text characters x1 y1 x2 y2 finite short_side outside ink
-    regions: the same with label for text and characters, and without ink
+    regions: the same with label for text and characters, repeats, and without ink
 
     `outside` is by how many pixels a box leaves its page, `short_side` the shorter side of a box (negative
     when its corners are swapped), `ink` a share, `twin` a page of another document that looks the same,
-    `line_gap` the first word whose line number skips or goes back.
+    `line_gap` the first word whose line number skips or goes back, `repeats` whether the page has the region twice.
     """
 
     pages: pd.DataFrame
@@ -70,7 +70,10 @@ def facts_of_pages(pages: Iterable[Page], charset: Charset | None = None) -> Fac
     word_frame["characters"] = word_frame["text"].str.strip().str.len()
     heights = (word_frame["y2"] - word_frame["y1"]).where(word_frame["finite"])
     frame["word_height"] = heights.groupby(word_frame["row"]).median().reindex(frame.index)
-    return Facts(frame, word_frame, regions.frame("label").drop(columns="ink"))
+    region_frame = regions.frame("label").drop(columns="ink")
+    place = region_frame[["row", "label"]].join(region_frame[["x1", "y1", "x2", "y2"]].round())
+    region_frame["repeats"] = place.duplicated()
+    return Facts(frame, word_frame, region_frame)
 
 
 _PAGE_COLUMNS = {

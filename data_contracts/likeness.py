@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-#: Bits of a fingerprint by which two pages may differ and still count as one page seen twice.
-NEAR = 6
+#: Bits of a fingerprint by which two pages may differ and still count as one page seen twice. A page and its
+#: copy (three quarters of the size, JPEG quality 60, blur and noise, or half a degree aslant) differ by 7 in
+#: the median and by 14 in nine cases of ten; 19,900 pairs of different synthetic pages by 26 at least.
+NEAR = 14
 _GRID = 16
 _BLOCK = 512
 

@@ -44,6 +44,7 @@ _BETWEEN = "ExpectColumnValuesToBeBetween"
 _IN_SET = "ExpectColumnValuesToBeInSet"
 _UNIQUE = "ExpectColumnValuesToBeUnique"
 _TRUE = {"value_set": [True]}
+_FALSE = {"value_set": [False]}
 
 #: Boxes may leave their page by this many pixels: annotations are often rounded outwards.
 ROUNDING = 1.0
@@ -244,6 +245,16 @@ _WORDS = (
         "text",
     ),
     Rule(
+        "word_is_one",
+        "words",
+        "warning",
+        "ExpectColumnValuesToNotMatchRegex",
+        "text",
+        {"regex": r"\S\s+\S"},
+        "The reader's charset has no space: two words in one box become one.",
+        "{item}, word {number}: {text!r} is more than one word",
+    ),
+    Rule(
         "word_on_ink",
         "words",
         "warning",
@@ -268,6 +279,17 @@ _REGIONS = (
         "A model has one output per known label and none for others.",
         "{item}, region {number}: {label!r} is not one of DocLayNet's eleven labels; rename it",
     ),
+    Rule(
+        "region_once",
+        "regions",
+        "warning",
+        _IN_SET,
+        "repeats",
+        _FALSE,
+        "A region that is there twice punishes a model for finding it once.",
+        "{item}, region {number} ({label}): the page has the box {box} with this label before",
+        "box",
+    ),
 )
 
 _BATCH = (
@@ -289,7 +311,7 @@ _BATCH = (
         "lost_share",
         {"max_value": 0.5},
         "Where more than half is bad, the cause is a common one, and the rest is not to be trusted.",
-        "{lost:.0f} of {found:.0f} pages are lost ({lost_share:.0%}); look for their common cause and land it again",
+        "{lost:.0f} of {found:.0f} pages are lost ({lost_share:.0%}); find the common cause and land it again",
     ),
     Rule(
         "batch_labels_balanced",

@@ -130,21 +130,26 @@ def _value(rule: Rule, facts: dict[str, Any]) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _batch_facts(facts: Facts, bad: set[str | None], refused: int) -> pd.DataFrame:
+def _batch_facts(facts: Facts, bad: set[str], refused: int) -> pd.DataFrame:
     """One row: what is left when the bad pages are gone. Shares of nothing are null."""
-    good = ~facts.pages["page"].isin(bad)
-    accepted, pages = int(facts.pages["page"][good].nunique()), facts.pages["page"].nunique()
-    lost = pages - accepted + refused
-    labels = facts.regions.loc[~facts.regions["page"].isin(bad), "label"].value_counts()
+    annotated = dict(zip(facts.pages["page"], facts.pages["annotated"], strict=True))
+    good = [known for page, known in annotated.items() if page not in bad]
+    labels = Counter(
+        label
+        for page, label in zip(facts.regions["page"], facts.regions["label"], strict=True)
+        if page not in bad
+    )
+    [(largest, count)] = labels.most_common(1) or [("", 0)]
+    found, lost = len(annotated) + refused, len(annotated) - len(good) + refused
     row = {
-        "pages": pages,
-        "accepted": accepted,
-        "found": pages + refused,
+        "pages": len(annotated),
+        "accepted": len(good),
+        "found": found,
         "lost": lost,
-        "lost_share": lost / max(1, pages + refused),
-        "largest_label": str(labels.index[0]) if len(labels) else "",
-        "largest_label_share": float(labels.iloc[0] / labels.sum()) if len(labels) else math.nan,
-        "annotated_share": float(facts.pages["annotated"][good].mean()) if accepted else math.nan,
+        "lost_share": lost / max(1, found),
+        "largest_label": largest,
+        "largest_label_share": count / labels.total() if labels else math.nan,
+        "annotated_share": sum(good) / len(good) if good else math.nan,
     }
     return pd.DataFrame([row])
 
