@@ -34,7 +34,7 @@ class Facts:
 
     `outside` is by how many pixels a box leaves its page, `short_side` the shorter side of a box (negative
     when its corners are swapped), `ink` a share, `twin` a page of another document that looks the same,
-    `line_gap` the first word whose line number skips or goes back, `repeats` whether the page has the region twice.
+    `line_gap` the first word whose line number skips or goes back, `repeats` that the page has it before.
     """
 
     pages: pd.DataFrame
@@ -121,7 +121,7 @@ def _look(page: Page) -> _Seen:
 def _page_row(page: Page, seen: _Seen, charset: Charset | None) -> dict[str, object]:
     decodes = seen.grey is not None
     found = None if seen.grey is None else (seen.grey.shape[1], seen.grey.shape[0])
-    texts = "".join(word.text for word in page.words or ())
+    texts = "".join("".join(word.text.split()) for word in page.words or ())  # for spaces: word_is_one
     return {
         "page": page.id,
         "item": page.source or page.id[:12],

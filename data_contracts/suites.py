@@ -311,7 +311,7 @@ _BATCH = (
         "lost_share",
         {"max_value": 0.5},
         "Where more than half is bad, the cause is a common one, and the rest is not to be trusted.",
-        "{lost:.0f} of {found:.0f} pages are lost ({lost_share:.0%}); find the common cause and land it again",
+        "{lost:.0f} of {found:.0f} pages are lost ({lost_share:.0%}); mend the cause and land it again",
     ),
     Rule(
         "batch_labels_balanced",
