@@ -87,7 +87,7 @@ def verdict_result(folder: Path, *, cached: bool, seconds: float) -> dg.AssetChe
     }
     if rows:
         metadata["failing rows"] = _table(rows)
-    for report in sorted(folder.rglob("index.html"))[:1]:
+    for report in sorted(folder.rglob("report.html"))[:1]:
         metadata["data docs"] = dg.MetadataValue.url(report.resolve().as_uri())
     if not accepted:
         names = ", ".join(suite["suite"] for suite in failing) or "the batch"
