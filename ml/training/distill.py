@@ -31,7 +31,7 @@ from ml.config import DistillConfig, Params, add_params_option, load_params
 from ml.errors import UsageError
 from ml.models.dfine.boxes import corners, overlaps
 from ml.models.dfine.criterion import WEIGHTS
-from ml.models.dfine.network import DFine, Predictions, chosen_tokens
+from ml.models.dfine.network import DFine, Predictions
 from ml.models.dfine.processor import canvas_of
 from ml.training.checkpoint import load
 from ml.training.layout import Batch, LayoutSteps, LayoutSystem, fresh_network, targets_of, train_detector
@@ -97,12 +97,14 @@ class DistillationSystem(LayoutSystem):
         teacher, temperature = self._teacher[0].to(image.device), self.config.temperature
         with torch.no_grad():
             known = teacher(image)
-            tokens = chosen_tokens(known)
         certain = known.dense_logits.sigmoid().amax(-1)
         on_tokens = soft_classes(found.dense_logits, known.dense_logits, temperature) + boxes_like(
             found.dense_boxes, known.dense_boxes, certain
         )
-        ours, theirs = self.network.decode(found.features, tokens, known.proposal_boxes), known.queries
+        ours, theirs = (
+            self.network.decode_like(found.features, known.tokens, known.proposal_boxes),
+            known.queries,
+        )
         sure = theirs.logits[-1].sigmoid().amax(-1)
         layers = range(1, len(ours.logits))
         on_queries = torch.stack(

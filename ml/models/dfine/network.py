@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import DFineConfig as DetectorConfig
 from transformers import DFineForObjectDetection
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.d_fine.modeling_d_fine import get_contrastive_denoising_training_group
 
 from ml.config import DFineConfig
 from ml.errors import InputError, UsageError
@@ -46,6 +46,7 @@ class Predictions:
     proposal_boxes: Tensor  # (B, Q, 4)
     dense_logits: Tensor  # (B, M, C) of every token
     dense_boxes: Tensor  # (B, M, 4)
+    tokens: Tensor  # (B, Q) the tokens that became queries
     points: Tensor  # (M, 2) the tokens' places in [0, 1]
     features: tuple[Tensor, ...]  # (B, hidden, H / stride, W / stride) of strides 8, 16, 32
 
@@ -70,59 +71,99 @@ class DFine(nn.Module):
         lateral = [project(level) for project, level in zip(self.model.encoder_input_proj, maps, strict=True)]
         return tuple(level.float() for level in self.model.encoder(lateral).last_hidden_state)
 
-    def decode(self, features: tuple[Tensor, ...], tokens: Tensor, references: Tensor) -> QuerySet:
-        """Decode queries that were chosen elsewhere: tokens (B, Q) of all levels, references (B, Q, 4).
-
-        References are boxes in [0, 1]. Two detectors of one canvas that are given the same tokens and
-        references speak of the same queries, in the same order.
-        """
-        shapes = [(level.shape[-2], level.shape[-1]) for level in features]
-        memory = torch.cat([level.flatten(2).transpose(1, 2) for level in features], dim=1)
-        chosen = memory.gather(1, tokens.unsqueeze(-1).expand(-1, -1, memory.shape[-1]))
+    def decode(
+        self,
+        features: tuple[Tensor, ...],
+        content: Tensor,
+        references: Tensor,
+        mask: Tensor | None = None,
+    ) -> QuerySet:
+        """Decode queries of any origin: content (B, Q, hidden), references (B, Q, 4) as logits of boxes."""
+        shapes = _shapes(features)
         output = self.model.decoder(
-            inputs_embeds=self.model.enc_output(chosen).detach(),  # as the network's own queries are
-            encoder_hidden_states=memory,
-            reference_points=torch.logit(references, eps=1e-5),
-            spatial_shapes=torch.tensor(shapes, device=memory.device),
+            inputs_embeds=content,
+            encoder_hidden_states=_flat(features),
+            encoder_attention_mask=mask,
+            reference_points=references,
+            spatial_shapes=torch.tensor(shapes, device=content.device),
             spatial_shapes_list=shapes,
         )
-        return _query_set(output)
+        # transformers has the layers as the second axis. From here on, every number is float32.
+        return QuerySet(
+            output.intermediate_logits.float().transpose(0, 1),
+            output.intermediate_reference_points.float().transpose(0, 1),
+            output.intermediate_predicted_corners.float().transpose(0, 1),
+            output.initial_reference_points[:, 0].float(),
+        )
+
+    def decode_like(self, features: tuple[Tensor, ...], tokens: Tensor, references: Tensor) -> QuerySet:
+        """Decode another detector's queries: its tokens (B, Q), its reference boxes (B, Q, 4) in [0, 1].
+
+        Two detectors of one canvas that decode the same tokens and references speak of the same queries.
+        """
+        content = self.model.enc_output(_rows(_flat(features), tokens)).detach()
+        return self.decode(features, content, torch.logit(references, eps=1e-5))
 
     def forward(self, image: Tensor, targets: Targets | None = None) -> Predictions:
         """Detect. `targets` are needed for denoising queries only, and only in training mode."""
         features = self.encode(image)
-        labels = None
-        if self.training and targets is not None:
-            labels = [
-                {"class_labels": targets.labels[i, :n], "boxes": targets.boxes[i, :n]}
-                for i, n in enumerate(targets.counts)
-            ]
-        output = self.model(
-            pixel_values=None,
-            inputs_embeds=features[0],
-            encoder_outputs=BaseModelOutput(last_hidden_state=list(features)),  # type: ignore[arg-type]
-            labels=labels,
-        )
-        whole = _query_set(output)
-        # Known only at run time: an untrained batch without regions has no denoising queries.
-        split = output.denoising_meta_values["dn_num_split"][0] if output.denoising_meta_values else 0
+        model, shapes = self.model, tuple(_shapes(features))
+        anchors, valid = model.generate_anchors(shapes, device=image.device, dtype=torch.float32)
+        memory = model.enc_output(valid.float() * _flat(features))
+        logits, boxes = model.enc_score_head(memory).float(), model.enc_bbox_head(memory).float() + anchors
+        tokens = logits.amax(-1).topk(self.config.queries, dim=1).indices
+        # Nothing is learnt through a query's start: proposals have losses of their own.
+        content, references = _rows(memory, tokens).detach(), _rows(boxes, tokens)
+        start, noised = references.detach(), None
+        denoising = self._denoising(targets) if self.training and targets is not None else None
+        if denoising is None:
+            queries = self.decode(features, content, start)
+        else:
+            noise, noise_start, mask = denoising
+            whole = self.decode(
+                features, torch.cat([noise, content], 1), torch.cat([noise_start, start], 1), mask
+            )
+            split = noise.shape[1]
+            queries, noised = _part(whole, split, None), _part(whole, 0, split)
         return Predictions(
-            queries=_part(whole, split, None),
-            noised=_part(whole, 0, split) if split else None,
-            proposal_logits=output.enc_topk_logits.float(),
-            proposal_boxes=output.enc_topk_bboxes,
-            dense_logits=output.enc_outputs_class.float(),
-            dense_boxes=output.enc_outputs_coord_logits.sigmoid(),
-            points=token_points(
-                tuple((level.shape[-2], level.shape[-1]) for level in features), image.device
-            ),
+            queries=queries,
+            noised=noised,
+            proposal_logits=_rows(logits, tokens),
+            proposal_boxes=references.sigmoid(),
+            dense_logits=logits,
+            dense_boxes=boxes.sigmoid(),
+            tokens=tokens,
+            points=token_points(shapes, image.device),
             features=features,
         )
 
+    def _denoising(self, targets: Targets) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Contrastive denoising queries (DINO): content, reference logits, attention mask; or None."""
+        content, references, mask, _ = get_contrastive_denoising_training_group(
+            targets=[
+                {"class_labels": targets.labels[i, :n], "boxes": targets.boxes[i, :n]}
+                for i, n in enumerate(targets.counts)
+            ],
+            num_classes=len(CANONICAL),
+            num_queries=self.config.queries,
+            class_embed=getattr(self.model, "denoising_class_embed", None),
+            num_denoising_queries=self.config.denoising,
+        )
+        return None if content is None else (content, references, mask)
 
-def chosen_tokens(predictions: Predictions) -> Tensor:
-    """The tokens that became queries, in the queries' order: (B, Q) indices."""
-    return predictions.dense_logits.amax(-1).topk(predictions.proposal_logits.shape[1], dim=1).indices
+
+def _shapes(features: tuple[Tensor, ...]) -> list[tuple[int, int]]:
+    return [(level.shape[-2], level.shape[-1]) for level in features]
+
+
+def _flat(features: tuple[Tensor, ...]) -> Tensor:
+    """Tokens of all levels: (B, M, hidden)."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in features], dim=1)
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Rows `index` (B, Q) of values (B, M, n): (B, Q, n)."""
+    return values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
 class Integral(nn.Module):
@@ -132,16 +173,6 @@ class Integral(nn.Module):
         """Logits (B, Q, 4 (N + 1)) and W (N + 1,) to offsets (B, Q, 4)."""
         with full_precision(edges.device.type):
             return edges.float().unflatten(-1, (4, -1)).softmax(-1) @ weights
-
-
-def _query_set(output) -> QuerySet:
-    """transformers' decoder output, whose layer axis is the second, with every number in float32."""
-    return QuerySet(
-        output.intermediate_logits.float().transpose(0, 1),
-        output.intermediate_reference_points.float().transpose(0, 1),
-        output.intermediate_predicted_corners.float().transpose(0, 1),
-        output.initial_reference_points[:, 0].float(),
-    )
 
 
 def _part(whole: QuerySet, start: int, end: int | None) -> QuerySet:
@@ -224,7 +255,6 @@ def build_network(config: DFineConfig) -> DFine:
     network = DFine(config)
     backbone = network.model.backbone.model._backbone
     if config.weights is None:
-        awaken(backbone)
         return network
     if config.weights == "hub":
         try:
@@ -240,20 +270,6 @@ def build_network(config: DFineConfig) -> DFine:
         return network
     load_backbone(backbone, Path(config.weights))
     return network
-
-
-@torch.no_grad()
-def awaken(backbone: nn.Module) -> None:
-    """Initialise a backbone for a training of hundreds of steps.
-
-    timm starts ConvNeXt for hundreds of epochs: weights of 0.02 and layer scales of 1e-6, so that all blocks
-    are silent at first. Here every weight has the scale of its fan-in, and every block speaks.
-    """
-    for name, parameter in backbone.named_parameters():
-        if name.endswith("gamma") and parameter.ndim == 1:
-            parameter.fill_(1.0)
-        elif parameter.ndim > 1:
-            nn.init.trunc_normal_(parameter, std=parameter[0].numel() ** -0.5)
 
 
 def load_backbone(backbone: nn.Module, path: Path) -> None:

@@ -158,7 +158,17 @@ def test_a_perfect_prediction_costs_next_to_nothing_and_a_wrong_label_costs_much
         edges = torch.zeros(1, 1, 2, 4, 33)
         edges[..., 16] = 50.0  # "stay where the origin is"
         queries = QuerySet(logits, boxes, edges.flatten(-2), boxes[0])
-        found = Predictions(queries, None, logits[0], boxes[0], logits[0], boxes[0], torch.rand(2, 2), ())
+        found = Predictions(
+            queries,
+            None,
+            logits[0],
+            boxes[0],
+            logits[0],
+            boxes[0],
+            torch.arange(2)[None],
+            torch.rand(2, 2),
+            (),
+        )
         return sum(value.item() for value in Criterion(dense_each=1)(found, truth).values())
 
     assert loss(3) == pytest.approx(0, abs=1e-3)
