@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
+import psutil
 
 from ml.errors import InputError
 from orchestration.batches import read_batches
@@ -39,11 +40,49 @@ def project_instance(root: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.get()
 
 
+#: Tag of a run that names the process that executes it, so that a later one knows whether it still lives.
+PROCESS = "scriptorium/process"
+
+
+def _own_process() -> str:
+    return _signature(psutil.Process())
+
+
+def _signature(process: psutil.Process) -> str:
+    """Process ids come round again; with the time of its start one is unique."""
+    return f"{process.pid}@{process.create_time():.0f}"
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs whose process was killed as failed, and free the pools that they held. Returns their ids.
+
+    Without this their places in a pool stay taken, and the next run waits for them for ever.
+    """
+    going = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
+    abandoned = []
+    for run in instance.get_runs(going):
+        owner = run.tags.get(PROCESS)
+        if owner is None or _lives(owner):
+            continue
+        instance.report_run_failed(run, "its process was killed")
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        abandoned.append(run.run_id)
+    return abandoned
+
+
+def _lives(owner: str) -> bool:
+    try:
+        return _signature(psutil.Process(int(owner.partition("@")[0]))) == owner
+    except psutil.NoSuchProcess:
+        return False
+
+
 def materialise_graph(root: Path, instance: dg.DagsterInstance) -> GraphRun:
     """Materialise every asset of the project in `root`, asset after asset. Raises GraphError.
 
     A batch that its contract rejects fails its own run and is named; the graph goes on with the others.
     """
+    end_abandoned_runs(instance)
     definitions = build_definitions(root)
     jobs = {job.name for job in definitions.jobs or ()}
     done = GraphRun()
@@ -68,7 +107,11 @@ def _execute(
     partition: str | None = None,
 ) -> str:
     result = definitions.resolve_job_def(job).execute_in_process(
-        run_config=QUIET, instance=instance, partition_key=partition, raise_on_error=False
+        run_config=QUIET,
+        instance=instance,
+        partition_key=partition,
+        tags={PROCESS: _own_process()},
+        raise_on_error=False,
     )
     done.assets.extend(_times(result, partition))
     rejections = [

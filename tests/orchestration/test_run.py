@@ -1,0 +1,51 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+
+from orchestration.run import materialise_graph, project_instance
+
+RUN = """
+import sys
+from pathlib import Path
+from orchestration.run import materialise_graph, project_instance
+with project_instance(Path(sys.argv[1])) as instance:
+    materialise_graph(Path(sys.argv[1]), instance)
+"""
+
+ONE_AT_A_TIME = "telemetry: {enabled: false}\nconcurrency: {pools: {default_limit: 1, granularity: op}}\n"
+
+
+def test_a_killed_run_is_continued_by_the_next_one(project, monkeypatch):
+    """The killed run held the pool of the training; what it had finished is cached."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    project.write(".dagster/dagster.yaml", ONE_AT_A_TIME)
+    project.edit(
+        "dvc.yaml", "cmd: mkdir -p models", "cmd: '[ -e fast ] || { touch began; sleep 60; }; mkdir -p models"
+    )
+    project.edit("dvc.yaml", "metrics/trident.csv\n    deps", "metrics/trident.csv'\n    deps")
+    killed = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(project.root)], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    try:
+        until = time.monotonic() + 60
+        while not (project.root / "began").exists():
+            assert killed.poll() is None and time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+
+    project.write("fast", "")
+    with project_instance(project.root) as instance:
+        run = materialise_graph(project.root, instance)
+        statuses = [record.status for record in instance.get_runs()]
+    assert {asset.name for asset in run.assets if not asset.cached} == {
+        "trident",
+        "export_trident",
+        "export_student",
+    }
+    assert dg.DagsterRunStatus.STARTED not in statuses
