@@ -56,7 +56,8 @@ class Trident(nn.Module):
         super().__init__()
         self.config = config
         self.charset = charset.named(config.charset)
-        self.strides = [s for s in (4, 8, 16, 32) if s >= config.word_stride]
+        # Maps coarser than the layout level would cost a quarter of the backbone and serve no head.
+        self.strides = [s for s in (4, 8, 16, 32) if config.word_stride <= s <= config.layout_stride]
         self.backbone = _backbone(config, self.strides)
         self.neck = FeaturePyramid(self.backbone.feature_info.channels(), config.channels)  # type: ignore[operator,union-attr]
         self.layout = FcosHead(config.channels, len(PUBLAYNET), config.tower, config.layout_stride, size=4.0)

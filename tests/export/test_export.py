@@ -1,0 +1,94 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ml.cli import main
+from ml.config import TridentConfig
+from ml.errors import InputError
+from ml.export.graphs import graph_of
+from ml.export.onnx import export_onnx
+from ml.export.parity import Parity, found_difference, judge
+from ml.models.trident.network import Trident
+from ml.predictor import open_predictor
+from ml.runners import CARD_KEY, OnnxRunner, TorchRunner
+from ml.training.trident import card
+
+TINY = TridentConfig(backbone="resnet10t", channels=32, layout_stride=16, roi=(4, 32), reader_width=32, decoder_layers=0)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    torch.manual_seed(0)
+    network = Trident(TINY).eval()
+    torch.nn.init.normal_(network.words.classes.weight, std=0.3)  # an untrained network that still finds "words"
+    path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    model_card = card(network, "none", {})
+    export_onnx(network, model_card, path, 20)
+    return network, model_card, path
+
+
+@pytest.mark.parametrize(("batch", "height", "width", "given"), [(1, 256, 256, 1), (3, 320, 256, 4)])
+def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(exported, batch, height, width, given):
+    network, model_card, path = exported
+    rng = np.random.default_rng(batch)
+    inputs = {
+        "image": rng.integers(0, 256, (batch, height, width, 3), np.uint8),
+        "boxes": np.tile(np.array([[10, 10, 90, 26]], np.float32), (batch, given, 1)),
+    }
+    a, b = TorchRunner(graph_of(network, model_card))(inputs), OnnxRunner(path)(inputs)
+    assert (a["word_scores"] > 0).any()
+    assert np.array_equal(a["given_text"], b["given_text"])
+    for kind in ("word", "region"):
+        for one, other in ((a, b), (b, a)):
+            assert max(found_difference(one, other, kind, max(height, width), 0.2)) < 1e-3
+
+
+def test_the_card_travels_inside_the_graph(exported):
+    _, model_card, path = exported
+    assert OnnxRunner(path).card == json.loads(json.dumps(model_card))
+    assert open_predictor(path.parent).card["charset"] == model_card["charset"]
+
+
+def test_a_graph_without_a_card_is_refused(exported, tmp_path):
+    proto = onnx.load(exported[2])
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "model.onnx")
+    with pytest.raises(InputError, match=CARD_KEY):
+        OnnxRunner(tmp_path / "model.onnx")
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="not a usable ONNX graph"):
+        open_predictor(tmp_path)
+
+
+def test_order_of_equal_scores_does_not_count_but_a_moved_box_does():
+    a = {"word_boxes": np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], float), "word_scores": np.array([[0.9, 0.9]])}
+    swapped = {name: value[:, ::-1] for name, value in a.items()}
+    assert found_difference(a, swapped, "word", 100, 0.2) == (0.0, 0.0)
+    moved = {"word_boxes": a["word_boxes"] + [[[0, 0, 0, 0], [5, 0, 5, 0]]], "word_scores": a["word_scores"]}
+    assert found_difference(a, moved, "word", 100, 0.2)[0] == pytest.approx(0.05)
+
+
+GOOD = Parity(boxes=1e-5, scores=1e-5, texts=0.0, metrics={"words_f1": 0.0}, pages=3)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [({"boxes": 0.1}, "a box"), ({"scores": 0.1}, "a score"), ({"metrics": {"words_f1": 0.2}}, "words_f1"), ({"boxes": float("nan")}, "a box")],
+)
+def test_a_graph_that_is_not_the_network_is_refused(change, named):
+    judge(GOOD, 1e-3, 0.01, "trident")
+    with pytest.raises(InputError, match=named):
+        judge(dataclasses.replace(GOOD, **change), 1e-3, 0.01, "trident")
+
+
+def test_exporting_what_was_never_trained_is_wrong_usage(tmp_path, capsys):
+    assert main(["export", "trident", "--model", str(tmp_path / "none")]) == 2
+    assert "no checkpoint there" in capsys.readouterr().err
