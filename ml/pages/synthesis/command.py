@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -89,8 +90,9 @@ def generate(config: SynthConfig, seed: int, workers: int = 1) -> Iterator[Page]
     # Processes start from a clean server: a fork of this one would copy its threads' locks.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ml.pages.synthesis.typesetting"])
-    with context.Pool(workers) as pool:
-        yield from pool.imap(make, range(config.pages), chunksize=4)
+    # An executor, because a pool would replace workers that die at their start for ever.
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(make, range(config.pages), chunksize=4)
 
 
 def _make(seed: int, config: SynthConfig, index: int) -> Page:
