@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -30,6 +31,13 @@ def digest(directory: Path) -> str:
     for path in sorted(directory.iterdir()):
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
+
+
+def largest_part(directory: Path) -> int:
+    """Bytes of the largest shard in the making. A part may be renamed while we look."""
+    with contextlib.suppress(FileNotFoundError):
+        return max((path.stat().st_size for path in directory.glob("*.part")), default=0)
+    return 0
 
 
 def make(
@@ -142,8 +150,7 @@ def test_a_killed_process_leaves_a_folder_that_the_next_run_finishes(tmp_path: P
          "--metrics", tmp_path / "metrics.json", "--params", tmp_path / "params.yaml"],
         start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not any(path.stat().st_size for path in cache.glob("*.part")) and time.monotonic() < deadline:
+    while process.poll() is None and not largest_part(cache):
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
