@@ -31,7 +31,9 @@ class SynthConfig(Section):
 
     pages: Count = Field(400, description="how many pages to set")
     long_edge: Count = Field(640, description="pixels of a page's longer side")
-    body_px: tuple[float, float] = Field((11.0, 15.0), description="body font size drawn from this range, in pixels")
+    body_px: tuple[float, float] = Field(
+        (11.0, 15.0), description="body font size drawn from this range, in pixels"
+    )
     languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of the words' languages")
     degrade: Share = Field(0.7, description="share of pages that get scan degradation")
 
@@ -69,7 +71,9 @@ class TrainingConfig(Section):
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 turns averaging off")
     precision: Literal["32-true", "bf16-mixed"] = Field("bf16-mixed", description="Fabric's precision")
     evaluate_every: Count = Field(100, description="steps between validations")
-    patience: int = Field(0, ge=0, description="validations without gain before stopping; 0 never stops early")
+    patience: int = Field(
+        0, ge=0, description="validations without gain before stopping; 0 never stops early"
+    )
     save_every: Count = Field(50, description="steps between resumable states")
     threads: int = Field(0, ge=0, description="torch threads; 0 takes all cores")
 
@@ -94,7 +98,8 @@ class TridentConfig(Section):
     dropout: Share = Field(0.1, description="dropout in both reading heads")
     smoothing: Share = Field(0.1, description="label smoothing of the decoder")
     flat_start: Share = Field(
-        0.3, description="share of the steps in which the parallel head also learns from letters of typical widths"
+        0.3,
+        description="share of the steps in which the parallel head also learns from letters of typical widths",
     )
     charset: str = Field("english", description="named charset (ml/models/charset.py)")
     page_words: Count = Field(200, description="words a page used in training")
@@ -111,7 +116,9 @@ class DFineConfig(Section):
 
     backbone: str = Field("convnext_atto", description="timm model name")
     weights: str | None = Field(None, description="backbone weights: 'hub' or a local safetensors path")
-    short_edge: tuple[int, int] = Field((256, 256), description="shorter side in training, drawn from this range")
+    short_edge: tuple[int, int] = Field(
+        (256, 256), description="shorter side in training, drawn from this range"
+    )
     step: Count = Field(32, description="step of that draw, and the multiple that pages are padded to")
     long_edge: Count = Field(384, description="longest side")
     hidden: Annotated[int, Field(ge=32, multiple_of=32)] = Field(
@@ -132,8 +139,12 @@ class DistillConfig(Section):
     beta: float = Field(1.0, ge=0, description="weight of the ground-truth loss")
     temperature: float = Field(2.0, gt=0, description="softening of the logits")
     start: Share = Field(0.0, description="share of the steps after which distillation begins")
-    features: float = Field(1.0, ge=0, description="weight of the features' cosine within the distillation loss")
-    inherit: bool = Field(True, description="start from the teacher's neck and decoder where the shapes agree")
+    features: float = Field(
+        1.0, ge=0, description="weight of the features' cosine within the distillation loss"
+    )
+    inherit: bool = Field(
+        True, description="start from the teacher's weights where they fit"
+    )
 
 
 class StudentConfig(DFineConfig):
@@ -168,7 +179,9 @@ class ServingConfig(Section):
     repository: str = Field("repository", description="folder of the Triton model repository")
     keep: Count = Field(3, description="versions kept of each model")
     max_batch: Count = Field(8, description="largest batch of a request queue")
-    queue_us: Annotated[int, Field(ge=0)] = Field(2000, description="microseconds a request waits for company")
+    queue_us: Annotated[int, Field(ge=0)] = Field(
+        2000, description="microseconds a request waits for company"
+    )
 
 
 class Params(Section):
@@ -206,7 +219,9 @@ def parse_params(values: Any, origin: str) -> Params:
             *parents, name = first["loc"]
             known = _known_keys(Params, tuple(parents))
             near = difflib.get_close_matches(str(name), known, n=1, cutoff=0)
-            raise UsageError(f"{origin}: unknown key '{key}'; did you mean '{'.'.join([*map(str, parents), *near])}'?") from None
+            raise UsageError(
+                f"{origin}: unknown key '{key}'; did you mean '{'.'.join([*map(str, parents), *near])}'?"
+            ) from None
         raise UsageError(f"{origin}: '{key}' is {first['input']!r}: {first['msg']}") from None
 
 
@@ -219,22 +234,38 @@ def _read_yaml(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such file; run from the project's folder or pass --params FILE") from None
+        raise UsageError(
+            f"{path}: no such file; run from the project's folder or pass --params FILE"
+        ) from None
     except yaml.YAMLError as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def add_params_option(parser: argparse.ArgumentParser) -> None:
     """The `--params FILE` option that every stage has."""
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="parameters (default: %(default)s)")
+    parser.add_argument(
+        "--params",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="FILE",
+        help="parameters (default: %(default)s)",
+    )
 
 
 # --- the command `scriptorium profile` --------------------------------------------------------------------------
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="a name in profiles/ (without .yaml) or a YAML file; without it, list them")
-    parser.add_argument("--out", type=Path, default=Path("params.yaml"), metavar="FILE", help="what to write (default: %(default)s)")
+    parser.add_argument(
+        "name", nargs="?", help="a name in profiles/ (without .yaml) or a YAML file; without it, list them"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("params.yaml"),
+        metavar="FILE",
+        help="what to write (default: %(default)s)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -249,6 +280,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{path}: no such profile" + (f"; did you mean '{near[0]}'?" if near else ""))
     params = parse_params(_read_yaml(path), str(path))
     body = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
-    args.out.write_text(f"# Written by `scriptorium profile {args.name}`; every key is explained in ml/config.py.\n{body}", encoding="utf-8")
+    args.out.write_text(
+        f"# Written by `scriptorium profile {args.name}`; every key is explained in ml/config.py.\n{body}",
+        encoding="utf-8",
+    )
     print(f"{args.out}: profile {path.stem}")
     return 0
