@@ -10,9 +10,8 @@ without matching anything, and are:
   The student's own queries, aligned by index, would be compared with unrelated regions.
 - *features*: the direction of the encoder's feature vectors (cosine, as in RT-DETRv4), where widths agree.
 
-Edge distributions are not compared: their bins move different origin boxes in the two models. A student of
-the teacher's width starts from the teacher's neck and decoder (inheriting, Kang et al. 2021): only its
-backbone starts from nothing.
+Edge distributions are not compared: their bins move different origin boxes in the two models. A student
+starts from the teacher's weights where they fit (inheriting, Kang et al. 2021; DistilBERT).
 """
 
 from __future__ import annotations
@@ -62,10 +61,15 @@ def boxes_like(student: Tensor, teacher: Tensor, confidence: Tensor) -> Tensor:
 
 
 def inherit(student: DFine, teacher: DFine) -> int:
-    """Copy the teacher's neck and decoder where shapes agree. Returns how many tensors were copied."""
+    """Copy the teacher's weights where they fit; a backbone only as a whole. Returns how many tensors.
+
+    With the teacher's backbone and fewer decoder layers this is DistilBERT's start: the teacher, cut short.
+    """
     theirs, copied = teacher.state_dict(), 0
+    same = student.config.backbone == teacher.config.backbone
     for name, value in student.state_dict().items():
-        if "backbone" not in name.split(".") and name in theirs and theirs[name].shape == value.shape:
+        fits = name in theirs and theirs[name].shape == value.shape
+        if fits and (same or "backbone" not in name.split(".")):
             value.copy_(theirs[name])
             copied += 1
     return copied
@@ -106,12 +110,12 @@ class DistillationSystem(LayoutSystem):
             known.queries,
         )
         sure = theirs.logits[-1].sigmoid().amax(-1)
-        layers = range(1, len(ours.logits))
+        layers = len(ours.edges)  # the head before them is left to the truth
         on_queries = torch.stack(
             [
-                soft_classes(ours.logits[i], theirs.logits[-1], temperature)
-                + boxes_like(ours.boxes[i], theirs.boxes[-1], sure)
-                for i in layers
+                soft_classes(logits, theirs.logits[-1], temperature)
+                + boxes_like(boxes, theirs.boxes[-1], sure)
+                for logits, boxes in zip(ours.logits[-layers:], ours.boxes[-layers:], strict=True)
             ]
         ).sum()
         parts = {"kd_tokens": on_tokens, "kd_queries": on_queries}
@@ -144,7 +148,7 @@ def train_student(
     network = fresh_network(config, params.seed)
     if config.distill.inherit:
         copied = inherit(network, teacher)
-        print(f"student: {copied} tensors of neck and decoder inherited from the teacher")
+        print(f"student: {copied} tensors inherited from the teacher")
     system = DistillationSystem(network, teacher, config.distill, config.training.steps)
     return train_detector(
         "student", system, steps, data=data, out=out, metrics=metrics, state=state, workers=workers

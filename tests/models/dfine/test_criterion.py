@@ -120,6 +120,7 @@ def test_the_last_layers_distributions_are_supervised_at_the_last_layers_boxes()
         boxes[0].view(1, 1, 4),
         logits[0],
         boxes[0].view(1, 1, 4),
+        torch.zeros(1, 1, dtype=torch.int64),
         torch.rand(1, 2),
         (),
     )

@@ -16,7 +16,14 @@ from ml.models.dfine.sampling import bag_sampling, gather_sampling
 from ml.pages.labels import CANONICAL
 
 CONFIG = DFineConfig.model_validate(
-    {"backbone": "test_convnext", "short_edge": [64, 64], "long_edge": 96, "hidden": 32, "queries": 10}
+    {
+        "backbone": "test_convnext",
+        "short_edge": [64, 64],
+        "long_edge": 96,
+        "hidden": 32,
+        "decoder_layers": 1,
+        "queries": 10,
+    }
 )
 CARD = {
     "name": "teacher",
