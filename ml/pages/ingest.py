@@ -94,7 +94,7 @@ def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
     }
     if source != "auto":
         return readers[source]()
-    kinds = _kinds(path)
+    kinds = kinds_of(path)
     if not kinds:
         raise InputError(
             f"{path}: no PDF, image, COCO JSON or page store in it; see `scriptorium ingest --help`"
@@ -102,7 +102,7 @@ def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
     return (read for kind in kinds for read in readers[kind]())
 
 
-def _kinds(path: Path) -> list[str]:
+def kinds_of(path: Path) -> list[str]:
     """What lies at `path`: a store alone; else PDFs, and images with annotations or without."""
     if (path / MANIFEST).is_file():
         return ["store"]

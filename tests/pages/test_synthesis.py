@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+import pypdfium2 as pdfium
 import pytest
 
 from ml.cli import main
@@ -15,9 +16,12 @@ from ml.config import SynthConfig
 from ml.errors import UsageError
 from ml.models.charset import named
 from ml.pages.labels import CANONICAL, TEXT_KINDS
+from ml.pages.readers.rendering import render
 from ml.pages.store import PageStore
 from ml.pages.synthesis.command import generate
 from ml.pages.synthesis.degradation import degrade
+from ml.pages.synthesis.fonts import FAMILIES, compiler
+from ml.pages.synthesis.manuscript import literal
 from ml.pages.synthesis.prose import Prose, lexicon
 from ml.pages.synthesis.templates import TEMPLATES
 from ml.pages.synthesis.typesetting import Setting, flaw_of, make_page, set_page
@@ -132,6 +136,25 @@ def test_all_text_is_in_the_charset_that_models_read():
     for template, index in CASES:
         for word in setting(template, index).layout.words:
             assert not charset.outside(word.text), word.text
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+@pytest.mark.parametrize("face", ['weight: "regular"', 'weight: "bold"', 'style: "italic"'])
+def test_every_font_has_every_character_of_the_charset(family, face):
+    """Each is drawn, and not as the sign for a missing glyph."""
+    symbols = named("english").symbols
+    shown = [*symbols, "\U000f1234"]  # the last is in no font
+    source = f'#set page(width: 400pt, height: 400pt, margin: 4pt)\n#set text(font: "{family.name}", {face}, '
+    source += "size: 14pt, fallback: false)\n"
+    for index, symbol in enumerate(shown):
+        source += f"#place(dx: {index % 12 * 32}pt, dy: {index // 12 * 36}pt, text({literal(symbol)}))\n"
+    with pdfium.PdfDocument(compiler().compile(source.encode(), format="pdf")) as document:
+        gray = render(document[0], 400).mean(axis=2)
+    cells = [
+        gray[i // 12 * 36 : i // 12 * 36 + 34, i % 12 * 32 : i % 12 * 32 + 30] for i in range(len(shown))
+    ]
+    drawn = [np.abs(cell - cells[-1]).max() > 30 and cell.min() < 200 for cell in cells[:-1]]
+    assert not [symbol for symbol, found in zip(symbols, drawn, strict=True) if not found]
 
 
 def test_every_label_occurs_often():

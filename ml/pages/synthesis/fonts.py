@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import pymupdf_fonts
 import typst
 
 
@@ -19,7 +20,6 @@ class Family(NamedTuple):
 
     name: str
     kind: str  # serif, sans or mono
-    bold: bool = True  # has a bold face
 
 
 FAMILIES = (
@@ -33,7 +33,14 @@ FAMILIES = (
     Family("Hanken Grotesk", "sans"),
     Family("Lato", "sans"),
     Family("Source Sans Pro", "sans"),
+    Family("FiraGO", "sans"),
+    Family("Noto Sans", "sans"),
+    Family("Ubuntu", "sans"),
     Family("DejaVu Sans Mono", "mono"),
+    Family("Cascadia Mono", "mono"),
+    Family("Fira Mono", "mono"),
+    Family("Space Mono", "mono"),
+    Family("Ubuntu Mono", "mono"),
 )
 #: Package, folder in it, and which of its files.
 _SOURCES = (
@@ -44,6 +51,13 @@ _SOURCES = (
     ("font_lato", "files", "*.ttf"),
     ("font_source_sans_pro", "files", "*.ttf"),  # the .otf beside them are the same faces
     ("font_source_serif_pro", "files", "*.ttf"),
+)
+#: Faces that pymupdf-fonts keeps as data: regular, bold, italic and bold italic where there are.
+_PACKED = (
+    *("figo", "figbo", "figit", "figbi", "notos", "notosbo", "notosit", "notosbi"),
+    *("ubuntu", "ubuntubo", "ubuntuit", "ubuntubi", "ubuntm", "ubuntmbo", "ubuntmit", "ubuntmbi"),
+    *("cascadia", "cascadiab", "cascadiai", "cascadiabi"),
+    *("fimo", "fimbo", "spacemo", "spacembo", "spacemit", "spacembi"),
 )
 
 
@@ -58,6 +72,8 @@ def compiler() -> typst.Compiler:
             raise RuntimeError(f"the package {package} is not installed; run `make setup`")
         for file in sorted((Path(spec.origin).parent / inner).glob(pattern)):
             (Path(folder.name) / file.name).symlink_to(file)
+    for name in _PACKED:
+        (Path(folder.name) / f"{name}.ttf").write_bytes(pymupdf_fonts.fontbuffers[name]())
     fonts = typst.Fonts(include_system_fonts=False, font_paths=[folder.name])
     missing = {family.name for family in FAMILIES} - set(fonts.families())
     if missing:

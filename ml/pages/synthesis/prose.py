@@ -52,6 +52,8 @@ def lexicon(language: str) -> Lexicon:
         raise UsageError(
             f"synth.languages: no word frequencies for '{language}'; use ISO 639-1 codes such as en"
         ) from None
+    if language == "en":  # no café: English readers' charsets have no accents
+        frequencies = {word: share for word, share in frequencies.items() if word.isascii()}
     words = sorted(filter(_fit, frequencies), key=lambda word: (-frequencies[word], word))[:VOCABULARY]
     shares = np.array([frequencies[word] for word in words]) ** FLATTENING
     return Lexicon(tuple(words), np.cumsum(shares / shares.sum()))
