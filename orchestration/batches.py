@@ -12,6 +12,7 @@ from ml.errors import UsageError
 
 BATCHES = "batches.yaml"
 LANDING = Path("data/landing")
+AUTO = "auto"  # the reader looks at what the folder holds
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,47}")
 
 HEADER = (
@@ -68,28 +69,12 @@ def register(root: Path, batch: Batch) -> bool:
     return True
 
 
-def detect_source(folder: Path) -> str:
-    """Which reader a landed folder needs: store, coco, pdf or images, by what lies in it.
+def require_readable(folder: Path) -> None:
+    """Raises UsageError where a folder holds nothing that `scriptorium ingest auto` can read."""
+    from ml.pages.ingest import kinds_of  # noqa: PLC0415  (readers of every format)
 
-    Raises UsageError where nothing in it can be read, or where PDFs and images are mixed.
-    """
-    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")]
-    suffixes = {path.suffix.lower() for path in files}
-    pdfs, images = ".pdf" in suffixes, bool(suffixes & IMAGE_SUFFIXES)
-    if ".parquet" in suffixes and (folder / "manifest.json").is_file():
-        return "store"
-    if pdfs and images:
-        raise UsageError(f"{folder}: holds PDFs and images; land each kind as a batch of its own")
-    if pdfs:
-        return "pdf"
-    if images:
-        return "coco" if ".json" in suffixes else "images"
-    raise UsageError(
-        f"{folder}: no PDF and no image is in it; land a folder of PDFs, or of images with COCO boxes"
-    )
-
-
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
+    if not kinds_of(folder):
+        raise UsageError(f"{folder}: no PDF and no image is in it; land PDFs, or images with COCO boxes")
 
 
 def landed_folders(root: Path) -> list[Path]:

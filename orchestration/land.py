@@ -8,20 +8,21 @@ from pathlib import Path
 
 from ml.errors import UsageError
 from orchestration.batches import (
+    AUTO,
     LANDING,
     NAME,
     Batch,
     batch_name,
-    detect_source,
     read_batches,
     register,
+    require_readable,
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="PDFs with a text layer, or images with COCO boxes")
     parser.add_argument("--name", help="the batch's name (default: the folder's)")
-    parser.add_argument("--source", default="auto", help="reader to use; auto looks at what the folder holds")
+    parser.add_argument("--source", default=AUTO, help="reader to use; auto looks at what the folder holds")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def land(root: Path, folder: Path, name: str | None = None, source: str = "auto") -> Batch:
+def land(root: Path, folder: Path, name: str | None = None, source: str = AUTO) -> Batch:
     """Copy `folder` to data/landing and register it. A batch landed before under the name is replaced.
 
     Copied, not linked: a batch must not change when the folder does.
@@ -40,7 +41,7 @@ def land(root: Path, folder: Path, name: str | None = None, source: str = "auto"
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; give a folder of PDFs, or of images with COCO boxes")
     name = batch_name(name or _name_of(folder))
-    source = detect_source(folder) if source == "auto" else source
+    require_readable(folder)
     target = root / LANDING / name
     batch = Batch(name, source, (LANDING / name).as_posix())
     registered = read_batches(root).get(name)

@@ -6,13 +6,14 @@ import dagster as dg
 
 from ml.errors import UsageError
 from orchestration.batches import (
+    AUTO,
     LANDING,
     Batch,
-    detect_source,
     is_stable,
     landed_folders,
     read_batches,
     register,
+    require_readable,
 )
 
 #: Seconds for which a landed folder must stay as it is before it is taken.
@@ -64,7 +65,9 @@ def register_landed(root: Path, quiet_seconds: float) -> list[str]:
         if path in taken or not is_stable(folder, quiet_seconds):
             continue
         try:
-            register(root, Batch(folder.name, detect_source(folder), path))
+            require_readable(folder)
         except UsageError as error:
             refused.append(str(error))
+        else:
+            register(root, Batch(folder.name, AUTO, path))
     return refused

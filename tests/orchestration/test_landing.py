@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 
 from ml.errors import UsageError
-from orchestration.batches import Batch, batch_name, detect_source, is_stable, read_batches, register
+from orchestration.batches import Batch, batch_name, is_stable, read_batches, register, require_readable
 from orchestration.land import land
 from orchestration.sensors import landing_sensor
 
@@ -24,7 +24,7 @@ def drop(project, name: str, *files: str):
 def test_a_landed_folder_becomes_batch_partition_and_run(project, instance):
     drop(project, "march", "a.pdf", "b.pdf")
     result = tick(project, instance)
-    assert read_batches(project.root)["march"] == Batch("march", "pdf", "data/landing/march")
+    assert read_batches(project.root)["march"] == Batch("march", "auto", "data/landing/march")
     assert [request.partition_key for request in result.run_requests] == ["march"]
     added = result.dynamic_partitions_requests[0]
     assert set(added.partition_keys) == {"synthetic", "march"}
@@ -67,7 +67,7 @@ def test_land_copies_registers_and_replaces(project, tmp_path):
     (source / "a.png").write_text("1")
     (source / "boxes.json").write_text("{}")
     batch = land(project.root, source)
-    assert batch == Batch("my-scans-2026", "coco", "data/landing/my-scans-2026")
+    assert batch == Batch("my-scans-2026", "auto", "data/landing/my-scans-2026")
     (source / "a.png").rename(source / "b.png")
     land(project.root, source)
     landed = project.root / batch.path
@@ -92,11 +92,12 @@ def test_a_missing_folder_is_refused(project, tmp_path):
         land(project.root, tmp_path / "absent")
 
 
-def test_pdfs_and_images_together_are_refused(tmp_path):
+def test_a_folder_is_readable_when_a_reader_knows_something_in_it(tmp_path):
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(UsageError, match="no PDF and no image"):
+        require_readable(tmp_path)
     (tmp_path / "a.pdf").write_text("x")
-    (tmp_path / "b.png").write_text("x")
-    with pytest.raises(UsageError, match="a batch of its own"):
-        detect_source(tmp_path)
+    require_readable(tmp_path)
 
 
 def test_registering_twice_changes_nothing(project):
