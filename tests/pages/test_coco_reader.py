@@ -140,3 +140,11 @@ def test_images_are_found_in_the_folder_beside_the_annotations(tmp_path):
     (tmp_path / "x.json").write_text(coco([{"id": 1, "file_name": "PMC12_00003.png"}], [], []))
     (page,) = read_coco(tmp_path)
     assert isinstance(page, Page) and page.document == "PMC12"
+
+
+def test_annotations_that_lead_out_of_the_folder_are_not_looked_at(tmp_path):
+    (tmp_path / "batch").mkdir()
+    (tmp_path / "secret.json").write_text(coco([{"id": 1, "file_name": "page.png"}], [], []))
+    (tmp_path / "batch/link.json").symlink_to(tmp_path / "secret.json")
+    (tmp_path / "batch/endless.json").symlink_to("/dev/zero")
+    assert list(read_coco(tmp_path / "batch")) == []

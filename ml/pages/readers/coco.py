@@ -41,7 +41,11 @@ class CocoFile:
 
 def coco_files(root: Path) -> list[Path]:
     """JSON files under `root` (or `root` itself) that look like COCO."""
-    return [path for path in files_of(root, frozenset({".json"})) if _looks_like_coco(path)]
+    folder = (root.parent if root.is_file() else root).resolve()
+    found = files_of(root, frozenset({".json"}))
+    # A link that leads out of the folder, or to a device, is not even looked at.
+    regular = [path for path in found if path.is_file() and path.resolve().is_relative_to(folder)]
+    return [path for path in regular if _looks_like_coco(path)]
 
 
 def _looks_like_coco(path: Path) -> bool:

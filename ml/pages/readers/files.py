@@ -93,14 +93,7 @@ def images_in(data: bytes, item: str) -> Iterator[tuple[bytes, int, int]]:
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise RefusedError(
-                    item,
-                    "image_pixels",
-                    size,
-                    f"{item}: {size} is over {MAX_PIXELS:,} pixels; scale the image down",
-                )
+            _check_pixels(image, item)
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
             if image.format in {"PNG", "JPEG"} and not turned:
                 width, height = image.size
@@ -109,6 +102,7 @@ def images_in(data: bytes, item: str) -> Iterator[tuple[bytes, int, int]]:
                 return
             for frame in range(min(getattr(image, "n_frames", 1), MAX_FRAMES)):
                 image.seek(frame)
+                _check_pixels(image, item)  # frames need not be of one size
                 upright = ImageOps.exif_transpose(image).convert("RGB")
                 buffer = io.BytesIO()
                 upright.save(buffer, "PNG")
@@ -118,3 +112,10 @@ def images_in(data: bytes, item: str) -> Iterator[tuple[bytes, int, int]]:
         raise RefusedError(
             item, "image_unreadable", detail, f"{item}: not a readable image ({detail}); export it again"
         ) from error
+
+
+def _check_pixels(image: Image.Image, item: str) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        size = f"{image.width} x {image.height}"
+        reason = f"{item}: {size} is over {MAX_PIXELS:,} pixels; scale the image down"
+        raise RefusedError(item, "image_pixels", size, reason)

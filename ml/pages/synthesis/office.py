@@ -120,11 +120,12 @@ def _beside(m: Manuscript, left: list[str], right: list[str]) -> str:
 def form(m: Manuscript) -> None:
     """A form: labelled fields with boxes or rules, some filled in, and boxes to tick."""
     prose = m.prose
+    m.budget = int(0.62 * m.budget)  # fields take more room than text
     blocks.running(m, head=0.6, foot=0.75)
     m.add("#set par(first-line-indent: 0em, justify: false)", blocks.title(m, (2, 5)))
     if prose.chance(0.6):
         m.add(blocks.paragraph(m, prose.whole(10, 24), note=prose.chance(0.25)))
-    while m.left > 22:
+    while m.left > 22 or not m.sections:
         m.add(blocks.heading(m))
         shape = prose.whole(0, 2)
         if shape == 0:
