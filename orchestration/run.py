@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.instance.ref import InstanceRef
 
 from ml.errors import InputError
 from orchestration.batches import read_batches
@@ -17,6 +18,16 @@ HOME = ".dagster"
 
 #: Dagster's own log repeats on a terminal what the stages' lines say; the instance keeps all of it.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+#: A run in this process writes straight to the terminal: Dagster would lead it through a file and helpers
+#: that lag behind and answer Ctrl-C with tracebacks. What stages print is in the event log all the same.
+DIRECT = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 
 
 @dataclass
@@ -37,7 +48,7 @@ def project_instance(root: Path) -> dg.DagsterInstance:
     home = root / HOME
     home.mkdir(exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
-    return dg.DagsterInstance.get()
+    return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=DIRECT))
 
 
 #: Tag of a run that names the process that executes it, so that a later one knows whether it still lives.
@@ -114,6 +125,8 @@ def _execute(
         raise_on_error=False,
     )
     done.assets.extend(_times(result, partition))
+    if any(_is_interruption(event) for event in result.all_events):
+        raise KeyboardInterrupt
     rejections = [
         e for e in result.get_asset_check_evaluations() if not e.passed and e.blocking and _is_error(e)
     ]
@@ -123,6 +136,11 @@ def _execute(
         # A contract that could not be held is no verdict on the batch.
         raise GraphError(str(rejections[0].description) if rejections else _why(result))
     return result.run_id
+
+
+def _is_interruption(event: dg.DagsterEvent) -> bool:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    return error is not None and error.cls_name == dg.DagsterExecutionInterruptedError.__name__
 
 
 def _is_error(evaluation: dg.AssetCheckEvaluation) -> bool:

@@ -49,3 +49,24 @@ def test_a_killed_run_is_continued_by_the_next_one(project, monkeypatch):
         "export_student",
     }
     assert dg.DagsterRunStatus.STARTED not in statuses
+
+
+def test_ctrl_c_ends_the_run_at_once_and_says_so_once(project, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    project.edit(
+        "dvc.yaml", "cmd: mkdir -p data/landing", "cmd: touch began; sleep 60; mkdir -p data/landing"
+    )
+    interrupted = subprocess.Popen(
+        [sys.executable, "-c", RUN, str(project.root)],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not (project.root / "began").exists():
+        assert interrupted.poll() is None and time.monotonic() < until
+        time.sleep(0.1)
+    os.killpg(interrupted.pid, signal.SIGINT)  # as a terminal does
+    _, said = interrupted.communicate(timeout=60)
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert "watch_orphans" not in said
