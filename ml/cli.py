@@ -18,7 +18,9 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("orchestration.demo", "the whole main job on sample pages; ends with pages read by a real Triton"),
+    "demo": Command(
+        "orchestration.demo", "the whole main job on sample pages; ends with pages read by a real Triton"
+    ),
     "profile": Command("ml.config", "write params.yaml from a profile (smoke, demo, paper)"),
     "synth": Command("ml.pages.synthesis.command", "typeset synthetic pages with exact truth"),
     "land": Command("orchestration.land", "register a folder of pages as a batch of the graph"),
@@ -41,11 +43,17 @@ COMMANDS: dict[str, Command] = {
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scriptorium", description="Document pages to deployed models, kept current.")
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an input error was raised")
+    parser = argparse.ArgumentParser(
+        prog="scriptorium", description="Document pages to deployed models, kept current."
+    )
+    parser.add_argument(
+        "--traceback", action="store_true", help="show where in the code an input error was raised"
+    )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        sub = subparsers.add_parser(name, help=command.summary, description=command.summary[0].upper() + command.summary[1:] + ".")
+        sub = subparsers.add_parser(
+            name, help=command.summary, description=command.summary[0].upper() + command.summary[1:] + "."
+        )
         if name == chosen:
             importlib.import_module(command.module).add_arguments(sub)
     return parser
@@ -64,7 +72,10 @@ def main(argv: list[str] | None = None) -> int:
         print(f"scriptorium {args.command}: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print(f"scriptorium {args.command}: interrupted; run it again to go on from where it stopped", file=sys.stderr)
+        print(
+            f"scriptorium {args.command}: interrupted; run it again to go on from where it stopped",
+            file=sys.stderr,
+        )
         return 130
 
 

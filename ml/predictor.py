@@ -40,4 +40,6 @@ def open_predictor(folder: Path) -> Predictor:
 
         network, card = load(folder)
         return Predictor(card, TorchRunner(graph_of(network, card)))
-    raise UsageError(f"{folder}: neither model.onnx nor model.safetensors is there; give a folder of `models/` or `graphs/`")
+    raise UsageError(
+        f"{folder}: neither model.onnx nor model.safetensors is there; give a folder of `models/` or `graphs/`"
+    )

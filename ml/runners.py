@@ -41,12 +41,16 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # ONNX Runtime raises classes of its own, without a common base
             raise InputError(f"{path}: not a usable ONNX graph: {error}") from error
         metadata = self.session.get_modelmeta().custom_metadata_map
         if CARD_KEY not in metadata:
-            raise InputError(f"{path}: carries no model card (metadata key '{CARD_KEY}'); export it with `scriptorium export`")
+            raise InputError(
+                f"{path}: carries no model card (metadata key '{CARD_KEY}'); export it with `scriptorium export`"
+            )
         self.card: Card = json.loads(metadata[CARD_KEY])
         self._inputs = {i.name: i.type for i in self.session.get_inputs()}
         self._outputs = [o.name for o in self.session.get_outputs()]

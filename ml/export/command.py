@@ -16,9 +16,21 @@ from ml.errors import UsageError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name of the model; its metrics are written under it")
     parser.add_argument("--model", type=Path, metavar="DIR", help="checkpoint folder (default: models/NAME)")
-    parser.add_argument("--data", type=Path, default=Path("data/snapshot"), metavar="DIR", help="dataset whose validation pages prove parity (default: %(default)s)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/snapshot"),
+        metavar="DIR",
+        help="dataset whose validation pages prove parity (default: %(default)s)",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="graph folder (default: graphs/NAME)")
-    parser.add_argument("--metrics", type=Path, default=Path("metrics"), metavar="DIR", help="folder of export_NAME.json (default: %(default)s)")
+    parser.add_argument(
+        "--metrics",
+        type=Path,
+        default=Path("metrics"),
+        metavar="DIR",
+        help="folder of export_NAME.json (default: %(default)s)",
+    )
     add_params_option(parser)
 
 
@@ -44,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
         pages = itertools.islice(PageStore(args.data / "val"), config.pages)
         parity = measure(card, TorchRunner(graph_of(network, card)), OnnxRunner(beside / "model.onnx"), pages)
         judge(parity, config.tensor_bound, config.metric_bound, args.name)
-        (beside / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (beside / "card.json").write_text(
+            json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
         shutil.rmtree(out, ignore_errors=True)
         beside.rename(out)
     finally:
@@ -52,7 +66,9 @@ def run(args: argparse.Namespace) -> int:
     size = (out / "model.onnx").stat().st_size
     args.metrics.mkdir(parents=True, exist_ok=True)
     report = dataclasses.asdict(parity) | {"bytes": size}
-    (args.metrics / f"export_{args.name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (args.metrics / f"export_{args.name}.json").write_text(
+        json.dumps(report, indent=1) + "\n", encoding="utf-8"
+    )
     print(
         f"{out / 'model.onnx'}: {size / 1e6:.1f} MB, equal to {model} on {parity.pages} pages: "
         f"boxes within {parity.boxes:.1e}, scores within {parity.scores:.1e}, {parity.texts:.1%} of texts differ"

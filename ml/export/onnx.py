@@ -27,7 +27,8 @@ def export_onnx(network: nn.Module, card: Card, path: Path, opset: int) -> None:
     graph = graph_of(network, card).float()
     example, axes = example_of(card)
     shapes = tuple(
-        {axis: torch.export.Dim.DYNAMIC for axis in axes.get(name, {})} for name in graph.input_names  # type: ignore[union-attr]
+        dict.fromkeys(axes.get(name, {}), torch.export.Dim.DYNAMIC)
+        for name in graph.input_names  # type: ignore[union-attr]
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     said = io.StringIO()
@@ -52,7 +53,9 @@ def export_onnx(network: nn.Module, card: Card, path: Path, opset: int) -> None:
         entry.key, entry.value = CARD_KEY, json.dumps(card, ensure_ascii=False)
         onnx.checker.check_model(proto)
     except (torch.onnx.errors.OnnxExporterError, onnx.checker.ValidationError) as error:
-        raise InputError(f"{path}: the network of '{card['name']}' cannot be exported to ONNX: {str(error)[:500]}") from error
+        raise InputError(
+            f"{path}: the network of '{card['name']}' cannot be exported to ONNX: {str(error)[:500]}"
+        ) from error
     onnx.save(proto, path)
 
 

@@ -36,7 +36,9 @@ def found_difference(a: Arrays, b: Arrays, kind: str, edge: int, floor: float) -
     for page in range(len(a[f"{kind}_scores"])):
         scores_a, scores_b = a[f"{kind}_scores"][page], b[f"{kind}_scores"][page]
         kept = scores_a > floor
-        boxes = np.abs(a[f"{kind}_boxes"][page][kept][:, None] - b[f"{kind}_boxes"][page][None]).max(-1) / edge
+        boxes = (
+            np.abs(a[f"{kind}_boxes"][page][kept][:, None] - b[f"{kind}_boxes"][page][None]).max(-1) / edge
+        )
         scores = np.abs(scores_a[kept][:, None] - scores_b[None])
         if boxes.size:
             nearest = np.maximum(boxes, scores).argmin(1)

@@ -47,7 +47,10 @@ class Processor(Protocol):
 
 def letterbox(pixels: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
     """Resize by `scale` (area-averaged when shrinking) into the top left of a white (height, width, 3) canvas."""
-    size = (max(1, min(width, round(pixels.shape[1] * scale))), max(1, min(height, round(pixels.shape[0] * scale))))
+    size = (
+        max(1, min(width, round(pixels.shape[1] * scale))),
+        max(1, min(height, round(pixels.shape[0] * scale))),
+    )
     if size != (pixels.shape[1], pixels.shape[0]):
         pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     canvas = np.full((height, width, 3), 255, np.uint8)
@@ -66,4 +69,6 @@ def processor_for(card: Card) -> Processor:
         from ml.models.dfine.processor import DFineProcessor
 
         return DFineProcessor(card)
-    raise InputError(f"model card of '{card.get('name')}': family {family!r} is not known; it was made by another version")
+    raise InputError(
+        f"model card of '{card.get('name')}': family {family!r} is not known; it was made by another version"
+    )

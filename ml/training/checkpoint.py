@@ -35,14 +35,18 @@ def load(folder: Path) -> tuple[nn.Module, Card]:
         card: Card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "model.safetensors")
     except FileNotFoundError as error:
-        raise UsageError(f"{folder}: no checkpoint ({Path(error.filename or '').name} is missing); train one first") from None
+        raise UsageError(
+            f"{folder}: no checkpoint ({Path(error.filename or '').name} is missing); train one first"
+        ) from None
     except (SafetensorError, ValueError, OSError) as error:
         raise InputError(f"{folder}: the checkpoint is damaged: {error}") from error
     network = build(card)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise InputError(f"{folder}: the weights do not fit the card's configuration: {str(error)[:300]}") from None
+        raise InputError(
+            f"{folder}: the weights do not fit the card's configuration: {str(error)[:300]}"
+        ) from None
     return network.eval(), card
 
 

@@ -171,10 +171,14 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    fabric = Fabric(accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=config.precision)
+    fabric = Fabric(
+        accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=config.precision
+    )
     fabric.launch()
     network = system.network
-    optimizer = torch.optim.AdamW(parameter_groups(network, config), lr=config.lr, betas=(0.9, 0.999), eps=1e-8)
+    optimizer = torch.optim.AdamW(
+        parameter_groups(network, config), lr=config.lr, betas=(0.9, 0.999), eps=1e-8
+    )
     module, optimizer = fabric.setup(system, optimizer, move_to_device=True)  # type: ignore[arg-type]
     module.mark_forward_method("loss")
     schedule = Schedule(config)
@@ -228,7 +232,9 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     curve = _Log(log, start)
     micro = config.accumulate
     batches = iter(_loader(steps, start * micro, config.steps * micro, workers))
-    with Meter(config.steps * micro * config.batch, what, "pages", done=start * micro * config.batch) as meter:
+    with Meter(
+        config.steps * micro * config.batch, what, "pages", done=start * micro * config.batch
+    ) as meter:
         for step in range(start, config.steps):
             if config.patience and stale >= config.patience:
                 break
@@ -244,8 +250,12 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                     key = "loss" if name == "total" else name
                     row[key] = row.get(key, 0.0) + float(value.detach()) / micro
             if not math.isfinite(row["loss"]):
-                raise InputError(f"{what}: the loss is {row['loss']} at step {step + 1}; lower `lr`, or train with precision 32-true")
-            row["grad_norm"] = float(fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False))
+                raise InputError(
+                    f"{what}: the loss is {row['loss']} at step {step + 1}; lower `lr`, or train with precision 32-true"
+                )
+            row["grad_norm"] = float(
+                fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            )
             optimizer.step()
             optimizer.zero_grad()
             if average:

@@ -70,5 +70,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
                 tensors = load_file(candidate / "tensors.safetensors")
                 return _join(json.loads((candidate / "state.json").read_text(encoding="utf-8")), tensors)
             except (OSError, ValueError, KeyError, SafetensorError) as error:
-                raise InputError(f"{candidate}: the training state is damaged ({error}); delete the folder to start over") from error
+                raise InputError(
+                    f"{candidate}: the training state is damaged ({error}); delete the folder to start over"
+                ) from error
     return None

@@ -17,12 +17,30 @@ STATES = Path(".scriptorium") / "training"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=["trident", "teacher"], help="which model to train")
-    parser.add_argument("--data", type=Path, default=Path("data/snapshot"), metavar="DIR", help="the dataset (default: %(default)s)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="augmentation cache; without it pages are used as they are")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/snapshot"),
+        metavar="DIR",
+        help="the dataset (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="augmentation cache; without it pages are used as they are"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoint folder (default: models/NAME)")
-    parser.add_argument("--metrics", type=Path, default=Path("metrics"), metavar="DIR", help="folder of NAME.json and NAME.csv")
-    parser.add_argument("--fresh", action="store_true", help="forget a training that was interrupted, and start over")
-    parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches (default: %(default)s)")
+    parser.add_argument(
+        "--metrics",
+        type=Path,
+        default=Path("metrics"),
+        metavar="DIR",
+        help="folder of NAME.json and NAME.csv",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="forget a training that was interrupted, and start over"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that prepare batches (default: %(default)s)"
+    )
     add_params_option(parser)
 
 
@@ -33,10 +51,16 @@ def run(args: argparse.Namespace) -> int:
     if args.name == "teacher":
         from ml.training.layout import train_teacher
 
-        state = training_state("teacher", params.teacher.model_dump_json(), params.seed, args.data, args.fresh)
-        train_teacher(params, args.data, args.cache, out, metrics=args.metrics, state=state, workers=args.workers)
+        state = training_state(
+            "teacher", params.teacher.model_dump_json(), params.seed, args.data, args.fresh
+        )
+        train_teacher(
+            params, args.data, args.cache, out, metrics=args.metrics, state=state, workers=args.workers
+        )
     else:
-        state = training_state("trident", params.trident.model_dump_json(), params.seed, args.data, args.fresh)
+        state = training_state(
+            "trident", params.trident.model_dump_json(), params.seed, args.data, args.fresh
+        )
         _train_trident(params, args, out, state)
     shutil.rmtree(state, ignore_errors=True)  # the checkpoint is whole: nothing is left to resume
     return 0
@@ -49,7 +73,11 @@ def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: P
 
     system, steps = make(params, args.data, args.cache)
     counts = system.network.parameter_counts()
-    print("trident: " + ", ".join(f"{part} {n / 1e6:.2f} M" for part, n in counts.items()) + f"; {sum(counts.values()) / 1e6:.2f} M in all")
+    print(
+        "trident: "
+        + ", ".join(f"{part} {n / 1e6:.2f} M" for part, n in counts.items())
+        + f"; {sum(counts.values()) / 1e6:.2f} M in all"
+    )
     summary = fit(
         system,
         steps,
@@ -61,14 +89,24 @@ def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: P
         workers=args.workers,
     )
     save(out, system.network, card(system.network, snapshot_digest(args.data), summary.metrics))
-    write_metrics(args.metrics / "trident.json", summary.metrics, best_step=summary.best_step, parameters=sum(counts.values()))
-    print(f"{out}: best at step {summary.best_step} of {summary.steps}, " + ", ".join(f"{k} {v:.3f}" for k, v in summary.metrics.items()))
+    write_metrics(
+        args.metrics / "trident.json",
+        summary.metrics,
+        best_step=summary.best_step,
+        parameters=sum(counts.values()),
+    )
+    print(
+        f"{out}: best at step {summary.best_step} of {summary.steps}, "
+        + ", ".join(f"{k} {v:.3f}" for k, v in summary.metrics.items())
+    )
 
 
 def write_metrics(path: Path, metrics: dict[str, float], **more: float) -> None:
     """A stage's figures as JSON, which DVC and Dagster read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({k: round(v, 6) for k, v in (metrics | more).items()}, indent=1) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps({k: round(v, 6) for k, v in (metrics | more).items()}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 def snapshot_digest(data: Path) -> str:
@@ -76,7 +114,9 @@ def snapshot_digest(data: Path) -> str:
     try:
         return json.loads((data / "manifest.json").read_text(encoding="utf-8"))["digest"]
     except FileNotFoundError:
-        raise UsageError(f"{data}: no dataset (manifest.json is missing); make one with `scriptorium snapshot`") from None
+        raise UsageError(
+            f"{data}: no dataset (manifest.json is missing); make one with `scriptorium snapshot`"
+        ) from None
 
 
 def training_state(name: str, config: str, seed: int, data: Path, fresh: bool = False) -> Path:

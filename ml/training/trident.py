@@ -80,7 +80,9 @@ class TridentSteps(Steps):
         batch = {key: _stack([item[key] for item in items]) for key in items[0]}
         return {key: torch.from_numpy(value) for key, value in batch.items()}
 
-    def _page(self, page: Page, height: int, width: int, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+    def _page(
+        self, page: Page, height: int, width: int, rng: np.random.Generator | None
+    ) -> dict[str, np.ndarray]:
         config = self.config
         scale, *_ = canvas_of(page.width, page.height, config.long_edge)
         image = letterbox(self._pixels(page, rng), scale, height, width)
@@ -158,7 +160,12 @@ class TridentSystem(nn.Module):
         zero = features.level.new_zeros((), dtype=torch.float32)
         ones = torch.zeros_like(batch["word_text"][..., 0])
         parts = fcos_loss(
-            features.words, batch["word_owner"], batch["word_boxes"], ones, batch["words_known"], config.word_stride
+            features.words,
+            batch["word_owner"],
+            batch["word_boxes"],
+            ones,
+            batch["words_known"],
+            config.word_stride,
         )
         detection = torch.stack(list(parts.values())).sum()
         layout = zero
@@ -218,6 +225,8 @@ class TridentSystem(nn.Module):
         """Page and slot numbers of the batch's words; shuffled in training, so that a cut at `most` is fair."""
         page, slot = (text[..., 0] != PAD).nonzero(as_tuple=True)
         if self.network.training:
+            # Counts in steps of 32: every new shape costs the CPU library memory that it keeps.
+            most = min(most, len(page) if len(page) < 32 else len(page) // 32 * 32)
             order = torch.randperm(len(page), device=page.device)[:most]
             page, slot = page[order], slot[order]
         return page, slot

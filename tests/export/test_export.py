@@ -18,14 +18,18 @@ from ml.predictor import open_predictor
 from ml.runners import CARD_KEY, OnnxRunner, TorchRunner
 from ml.training.trident import card
 
-TINY = TridentConfig(backbone="resnet10t", channels=32, layout_stride=16, roi=(4, 32), reader_width=32, decoder_layers=0)
+TINY = TridentConfig(
+    backbone="resnet10t", channels=32, layout_stride=16, roi=(4, 32), reader_width=32, decoder_layers=0
+)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     torch.manual_seed(0)
     network = Trident(TINY).eval()
-    torch.nn.init.normal_(network.words.classes.weight, std=0.3)  # an untrained network that still finds "words"
+    torch.nn.init.normal_(
+        network.words.classes.weight, std=0.3
+    )  # an untrained network that still finds "words"
     path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
     model_card = card(network, "none", {})
     export_onnx(network, model_card, path, 20)
@@ -33,7 +37,9 @@ def exported(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("batch", "height", "width", "given"), [(1, 256, 256, 1), (3, 320, 256, 4)])
-def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(exported, batch, height, width, given):
+def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(
+    exported, batch, height, width, given
+):
     network, model_card, path = exported
     rng = np.random.default_rng(batch)
     inputs = {
@@ -69,7 +75,10 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path):
 
 
 def test_order_of_equal_scores_does_not_count_but_a_moved_box_does():
-    a = {"word_boxes": np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], float), "word_scores": np.array([[0.9, 0.9]])}
+    a = {
+        "word_boxes": np.array([[[0, 0, 10, 10], [20, 0, 30, 10]]], float),
+        "word_scores": np.array([[0.9, 0.9]]),
+    }
     swapped = {name: value[:, ::-1] for name, value in a.items()}
     assert found_difference(a, swapped, "word", 100, 0.2) == (0.0, 0.0)
     moved = {"word_boxes": a["word_boxes"] + [[[0, 0, 0, 0], [5, 0, 5, 0]]], "word_scores": a["word_scores"]}
@@ -81,7 +90,12 @@ GOOD = Parity(boxes=1e-5, scores=1e-5, texts=0.0, metrics={"words_f1": 0.0}, pag
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"boxes": 0.1}, "a box"), ({"scores": 0.1}, "a score"), ({"metrics": {"words_f1": 0.2}}, "words_f1"), ({"boxes": float("nan")}, "a box")],
+    [
+        ({"boxes": 0.1}, "a box"),
+        ({"scores": 0.1}, "a score"),
+        ({"metrics": {"words_f1": 0.2}}, "words_f1"),
+        ({"boxes": float("nan")}, "a box"),
+    ],
 )
 def test_a_graph_that_is_not_the_network_is_refused(change, named):
     judge(GOOD, 1e-3, 0.01, "trident")

@@ -43,7 +43,9 @@ class Sum(nn.Module):
         return {"error": sum(float((self.network(b["x"]) - b["y"]).square().mean()) for b in batches)}
 
 
-CONFIG = TrainingConfig(steps=24, batch=8, lr=0.02, save_every=5, evaluate_every=8, ema=0.9, precision="32-true")
+CONFIG = TrainingConfig(
+    steps=24, batch=8, lr=0.02, save_every=5, evaluate_every=8, ema=0.9, precision="32-true"
+)
 
 
 def weights(system):
@@ -52,7 +54,9 @@ def weights(system):
 
 def train(folder, system=None, config=CONFIG, **more):
     system = system or Sum()
-    summary = fit(system, Numbers(), config, seed=3, state=folder / "state", log=folder / "log.csv", workers=0, **more)
+    summary = fit(
+        system, Numbers(), config, seed=3, state=folder / "state", log=folder / "log.csv", workers=0, **more
+    )
     return system, summary
 
 
@@ -103,7 +107,10 @@ def test_accumulating_two_batches_equals_the_mean_of_their_gradients(tmp_path):
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in reference.network.parameters() if p.ndim < 2], "weight_decay": 0.0},
-            {"params": [p for p in reference.network.parameters() if p.ndim > 1], "weight_decay": one.weight_decay},
+            {
+                "params": [p for p in reference.network.parameters() if p.ndim > 1],
+                "weight_decay": one.weight_decay,
+            },
         ],
         lr=one.lr,
     )
@@ -123,7 +130,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path):
 
 
 def test_training_stops_early_after_patience(tmp_path):
-    config = CONFIG.model_copy(update={"steps": 400, "evaluate_every": 1, "patience": 2, "lr": 1e-9, "lr_min": 0, "ema": 0})
+    config = CONFIG.model_copy(
+        update={"steps": 400, "evaluate_every": 1, "patience": 2, "lr": 1e-9, "lr_min": 0, "ema": 0}
+    )
     train(tmp_path, config=config)
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert len(rows) < 400
@@ -140,7 +149,11 @@ def test_schedule_values_at_the_plan_s_epochs():
 
 
 def test_state_survives_a_round_trip_and_is_never_half_written(tmp_path):
-    state = {"step": 3, "tree": {"a": torch.arange(3), "b": [1.5, None, "x"]}, "optimizer": {0: {"m": torch.ones(2)}}}
+    state = {
+        "step": 3,
+        "tree": {"a": torch.arange(3), "b": [1.5, None, "x"]},
+        "optimizer": {0: {"m": torch.ones(2)}},
+    }
     save_state(tmp_path / "s", state)
     (tmp_path / "s.new").mkdir()  # a later save was killed
     loaded = load_state(tmp_path / "s")

@@ -32,7 +32,15 @@ def page(number, width=256, height=192, **truth):
         "words": (Word((20, 20, 60, 30), "Total"), Word((80, 20, 120, 30), "")),
         "regions": (Region((10, 10, 200, 40), "Text"), Region((10, 170, 60, 180), "Page-footer")),
     }
-    return Page(page_id(file.getvalue()), f"d{number}", width, height, file.getvalue(), **(known | truth), provenance="human")
+    return Page(
+        page_id(file.getvalue()),
+        f"d{number}",
+        width,
+        height,
+        file.getvalue(),
+        **(known | truth),
+        provenance="human",
+    )
 
 
 def dataset(folder, pages):

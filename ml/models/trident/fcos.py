@@ -20,7 +20,11 @@ class FcosHead(nn.Module):
         self.stride = stride
         layers: list[nn.Module] = []
         for _ in range(tower):
-            layers += [nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(groups_of(channels), channels), nn.ReLU()]
+            layers += [
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.GroupNorm(groups_of(channels), channels),
+                nn.ReLU(),
+            ]
         self.tower = nn.Sequential(*layers)
         self.classes = nn.Conv2d(channels, classes, 3, padding=1)
         self.sides = nn.Conv2d(channels, 4, 3, padding=1)
@@ -101,7 +105,12 @@ def giou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def fcos_loss(
-    outputs: tuple[Tensor, Tensor, Tensor], owner: Tensor, boxes: Tensor, labels: Tensor, known: Tensor, stride: int
+    outputs: tuple[Tensor, Tensor, Tensor],
+    owner: Tensor,
+    boxes: Tensor,
+    labels: Tensor,
+    known: Tensor,
+    stride: int,
 ) -> dict[str, Tensor]:
     """Focal + (1 - GIoU) + centerness BCE, each over the number of positive locations.
 
@@ -123,7 +132,10 @@ def fcos_loss(
     predicted = sides_to_boxes(points, sides.flatten(2).transpose(1, 2)[positive])
     loss_box = (1 - giou(predicted, truth)).sum() / count
     loss_center = (
-        F.binary_cross_entropy_with_logits(center.flatten(1)[positive], centerness(points, truth), reduction="sum") / count
+        F.binary_cross_entropy_with_logits(
+            center.flatten(1)[positive], centerness(points, truth), reduction="sum"
+        )
+        / count
     )
     return {"class": loss_class, "box": loss_box, "center": loss_center}
 

@@ -37,7 +37,10 @@ class FeaturePyramid(nn.Module):
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
         self.smooth = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.GroupNorm(groups_of(channels), channels))
+            nn.Sequential(
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+                nn.GroupNorm(groups_of(channels), channels),
+            )
             for _ in inputs
         )
 
@@ -64,10 +67,24 @@ class Trident(nn.Module):
         self.words = FcosHead(config.channels, 1, config.tower, config.word_stride, size=3.0)
         symbols = len(self.charset)
         self.reader = ParallelReader(
-            config.channels, config.roi[0], config.reader_width, config.reader_layers, symbols, config.roi[1], config.dropout
+            config.channels,
+            config.roi[0],
+            config.reader_width,
+            config.reader_layers,
+            symbols,
+            config.roi[1],
+            config.dropout,
         )
         self.decoder = (
-            Decoder(config.channels, config.roi, config.decoder_width, config.decoder_layers, symbols, config.length, config.dropout)
+            Decoder(
+                config.channels,
+                config.roi,
+                config.decoder_width,
+                config.decoder_layers,
+                symbols,
+                config.length,
+                config.dropout,
+            )
             if config.decoder_layers
             else None
         )
@@ -80,7 +97,9 @@ class Trident(nn.Module):
         x = ((pages.float() - self.mean) / self.std).permute(0, 3, 1, 2)
         levels = self.neck(self.backbone(x))
         level = levels[0]
-        return Features(level, self.words(level), self.layout(levels[self.strides.index(self.config.layout_stride)]))
+        return Features(
+            level, self.words(level), self.layout(levels[self.strides.index(self.config.layout_stride)])
+        )
 
     def rois(self, level: Tensor, boxes: Tensor, page: Tensor) -> Tensor:
         """Features (N, C, *roi) of words in boxes (N, 4), pixels, on pages `page` (N,)."""
@@ -97,16 +116,22 @@ def _backbone(config: TridentConfig, strides: list[int]) -> nn.Module:
         probe = timm.create_model(config.backbone, features_only=True, pretrained=False)
     except RuntimeError as error:
         near = timm.list_models(f"*{config.backbone.split('.')[0][:6]}*")[:5]
-        raise UsageError(f"trident.backbone: timm has no '{config.backbone}' ({error}); near: {', '.join(near) or 'none'}") from None
+        raise UsageError(
+            f"trident.backbone: timm has no '{config.backbone}' ({error}); near: {', '.join(near) or 'none'}"
+        ) from None
     reductions = probe.feature_info.reduction()  # type: ignore[union-attr]
     missing = [s for s in strides if s not in reductions]
     if missing:
-        raise UsageError(f"trident.backbone: '{config.backbone}' has no maps at strides {missing}, only at {reductions}")
+        raise UsageError(
+            f"trident.backbone: '{config.backbone}' has no maps at strides {missing}, only at {reductions}"
+        )
     wanted = tuple(reductions.index(s) for s in strides)
     if config.weights == "hub":
         try:
             return timm.create_model(config.backbone, features_only=True, pretrained=True, out_indices=wanted)
-        except Exception as error:  # the hub's client raises many kinds; all mean that the weights cannot be had
+        except (
+            Exception
+        ) as error:  # the hub's client raises many kinds; all mean that the weights cannot be had
             raise InputError(
                 f"trident.weights: the weights of '{config.backbone}' cannot be had from the hub ({type(error).__name__}); "
                 "give a local safetensors file, or null for random weights"
@@ -119,6 +144,8 @@ def _backbone(config: TridentConfig, strides: list[int]) -> nn.Module:
         weights = load_file(path)
         lost = [key for key in backbone.state_dict() if key not in weights]
         if lost:
-            raise InputError(f"{path}: not weights of '{config.backbone}': {len(lost)} tensors are missing, '{lost[0]}' first")
+            raise InputError(
+                f"{path}: not weights of '{config.backbone}': {len(lost)} tensors are missing, '{lost[0]}' first"
+            )
         backbone.load_state_dict({key: weights[key] for key in backbone.state_dict()})
     return backbone

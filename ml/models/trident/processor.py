@@ -37,8 +37,13 @@ class TridentProcessor:
         height, width = pixels.shape[:2]
         scale, canvas_height, canvas_width = canvas_of(width, height, self.long_edge)
         transform = Transform(width, height, scale)
-        given = transform.to_canvas(boxes) if boxes is not None and len(boxes) else np.zeros((1, 4), np.float32)
-        return {"image": letterbox(pixels, scale, canvas_height, canvas_width)[None], "boxes": given[None]}, transform
+        given = (
+            transform.to_canvas(boxes) if boxes is not None and len(boxes) else np.zeros((1, 4), np.float32)
+        )
+        return {
+            "image": letterbox(pixels, scale, canvas_height, canvas_width)[None],
+            "boxes": given[None],
+        }, transform
 
     def finish(self, outputs: Arrays, transform: Transform) -> PageResult:
         """See `Processor.finish`."""
@@ -55,11 +60,18 @@ class TridentProcessor:
         regions = tuple(
             FoundRegion(tuple(map(float, box)), self.labels[label], float(score))  # type: ignore[arg-type]
             for box, label, score in zip(
-                transform.to_page(first["region_boxes"]), first["region_labels"], first["region_scores"], strict=True
+                transform.to_page(first["region_boxes"]),
+                first["region_labels"],
+                first["region_scores"],
+                strict=True,
             )
             if score >= self.region_threshold and box[2] > box[0] and box[3] > box[1]
         )
-        ordered = tuple(word for line in lines_of([w for w in words if w.box[2] > w.box[0] and w.box[3] > w.box[1]]) for word in line)
+        ordered = tuple(
+            word
+            for line in lines_of([w for w in words if w.box[2] > w.box[0] and w.box[3] > w.box[1]])
+            for word in line
+        )
         return PageResult(transform.width, transform.height, ordered, regions, tuple(given))
 
     def _words(self, boxes: np.ndarray, paths: np.ndarray, scores: np.ndarray) -> list[ReadWord]:

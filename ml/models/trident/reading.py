@@ -30,14 +30,18 @@ def word_features(level: Tensor, boxes: Tensor, page: Tensor, size: tuple[int, i
 
 def sinusoid(length: int, width: int) -> Tensor:
     """Sinusoidal positions (length, width) (Vaswani et al. 2017)."""
-    angle = torch.arange(length)[:, None] * torch.exp(torch.arange(0, width, 2) * (-math.log(10000.0) / width))
+    angle = torch.arange(length)[:, None] * torch.exp(
+        torch.arange(0, width, 2) * (-math.log(10000.0) / width)
+    )
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
 
 
 class ParallelReader(nn.Module):
     """All characters at once: convolutions pool the height away, an encoder looks along the columns, CTC aligns."""
 
-    def __init__(self, channels: int, height: int, width: int, layers: int, symbols: int, columns: int, dropout: float) -> None:
+    def __init__(
+        self, channels: int, height: int, width: int, layers: int, symbols: int, columns: int, dropout: float
+    ) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, width, 1)
         pools = int(math.log2(height)) - 1  # down to two rows, which are then laid side by side
@@ -55,7 +59,9 @@ class ParallelReader(nn.Module):
         self.join = nn.Linear(width * (height >> pools), width)
         self.register_buffer("position", sinusoid(columns, width), persistent=False)
         self.encoder = nn.ModuleList(
-            nn.TransformerEncoderLayer(width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True)
+            nn.TransformerEncoderLayer(
+                width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -73,7 +79,16 @@ class ParallelReader(nn.Module):
 class Decoder(nn.Module):
     """Character after character: a causal transformer decoder over the word's features."""
 
-    def __init__(self, channels: int, size: tuple[int, int], width: int, layers: int, symbols: int, length: int, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        width: int,
+        layers: int,
+        symbols: int,
+        length: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.length = length
         self.enter = nn.Conv2d(channels, width, 1)
@@ -81,7 +96,9 @@ class Decoder(nn.Module):
         self.register_buffer("position", sinusoid(length, width), persistent=False)
         self.embed = nn.Embedding(symbols, width)
         self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(width, max(1, width // 32), 4 * width, dropout, batch_first=True, norm_first=True)
+            nn.TransformerDecoderLayer(
+                width, max(1, width // 32), 4 * width, dropout, batch_first=True, norm_first=True
+            )
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
@@ -152,7 +169,11 @@ def ctc_loss(logits: Tensor, targets: Tensor, lengths: Tensor) -> Tensor:
 
 
 #: Widths of letters in a common sans serif, in widths of "n"; what is not listed is 1, capitals are 1.25.
-_WIDTHS = {c: w for w, cs in {0.45: "ijl.,;:'!|`", 0.65: 'ftr()[]{}/\\-"I1°', 1.5: "mw@%—…", 1.6: "MW"}.items() for c in cs}
+_WIDTHS = {
+    c: w
+    for w, cs in {0.45: "ijl.,;:'!|`", 0.65: 'ftr()[]{}/\\-"I1°', 1.5: "mw@%—…", 1.6: "MW"}.items()
+    for c in cs
+}
 
 
 def letter_widths(symbols: str) -> Tensor:
@@ -177,13 +198,19 @@ def flat_start(text: Tensor, boxes: Tensor, widths: Tensor, columns: int) -> Ten
     place = (centre[None] * whole[:, None] - margin[:, None]) / (whole - 2 * margin).clamp(min=1e-6)[:, None]
     index = torch.searchsorted((ends / total).contiguous(), place.contiguous()).clamp(max=text.shape[1] - 1)
     width = (widths[text] / total).gather(1, index).clamp(min=1e-6)
-    off = (place - (ends / total).gather(1, index) + width / 2).abs() / width  # 0 in a letter's middle, 1/2 at its edge
+    off = (
+        place - (ends / total).gather(1, index) + width / 2
+    ).abs() / width  # 0 in a letter's middle, 1/2 at its edge
     # Letters narrower than a column keep the column that holds their middle.
-    inside = (off < torch.maximum(torch.tensor(0.3), 0.5 * whole[:, None] / columns / (width * (whole - 2 * margin)[:, None])))
+    inside = off < torch.maximum(
+        torch.tensor(0.3), 0.5 * whole[:, None] / columns / (width * (whole - 2 * margin)[:, None])
+    )
     ids = text.gather(1, index)
     return torch.where(inside & (place > 0) & (place < 1), ids, PAD)
 
 
 def decoder_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
     """Cross-entropy with label smoothing; pads are ignored. logits (N, L, symbols), targets (N, L)."""
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing)
+    return F.cross_entropy(
+        logits.float().flatten(0, 1), targets.flatten(), ignore_index=PAD, label_smoothing=smoothing
+    )

@@ -50,7 +50,9 @@ def test_assignment_agrees_with_the_definition_on_random_boxes():
 def test_centerness_is_one_in_the_middle_and_as_computed_by_hand_elsewhere():
     box = torch.tensor([[0.0, 0.0, 8.0, 8.0]]).expand(2, 4)
     # At (2, 4): l, r = 2, 6 and t, b = 4, 4, so sqrt(2/6 * 1).
-    assert centerness(torch.tensor([[4.0, 4.0], [2.0, 4.0]]), box).tolist() == pytest.approx([1.0, math.sqrt(1 / 3)])
+    assert centerness(torch.tensor([[4.0, 4.0], [2.0, 4.0]]), box).tolist() == pytest.approx(
+        [1.0, math.sqrt(1 / 3)]
+    )
 
 
 def test_focal_loss_by_hand():
@@ -103,7 +105,11 @@ def test_suppression_equals_greedy_nms():
 
 
 def test_decoding_returns_the_box_that_the_outputs_describe():
-    logits, sides, center = torch.full((1, 2, 8, 8), -9.0), torch.ones(1, 4, 8, 8), torch.full((1, 1, 8, 8), 4.0)
+    logits, sides, center = (
+        torch.full((1, 2, 8, 8), -9.0),
+        torch.ones(1, 4, 8, 8),
+        torch.full((1, 1, 8, 8), 4.0),
+    )
     logits[0, 1, 3, 5] = 4.0
     sides[0, :, 3, 5] = torch.tensor([10.0, 4.0, 6.0, 3.0])
     boxes, scores, labels = decode((logits, sides, center), 4, candidates=16, keep=4, threshold=0.5)

@@ -24,7 +24,12 @@ def test_levels_and_heads_have_the_strides_they_promise(network):
 
 def test_paper_profile_has_about_thirty_million_parameters():
     config = TridentConfig(
-        backbone="resnet50", channels=256, word_stride=8, layout_stride=32, decoder_width=256, decoder_layers=4
+        backbone="resnet50",
+        channels=256,
+        word_stride=8,
+        layout_stride=32,
+        decoder_width=256,
+        decoder_layers=4,
     )
     counts = Trident(config).parameter_counts()
     assert 28e6 < sum(counts.values()) < 35e6
@@ -46,7 +51,11 @@ def test_an_empty_page_gives_empty_slots_and_no_failure(network):
     graph = graph_for(network)
     with torch.inference_mode():
         outputs = dict(
-            zip(graph.output_names, graph(torch.full((1, 256, 256, 3), 255, dtype=torch.uint8), torch.zeros(1, 1, 4)), strict=True)
+            zip(
+                graph.output_names,
+                graph(torch.full((1, 256, 256, 3), 255, dtype=torch.uint8), torch.zeros(1, 1, 4)),
+                strict=True,
+            )
         )
     assert outputs["word_boxes"].shape == (1, WORDS, 4)
     assert (outputs["word_scores"] == 0).all()
