@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 T = TypeVar("T")
 
@@ -52,7 +59,9 @@ class Meter:
         """Count `units` more as done and show `note` beside the bar."""
         self.done += units
         if self._bar:
-            self._bar.update(self._task, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=note)
+            self._bar.update(
+                self._task, completed=self.done, rate=f"{self._rate():.1f} {self.unit}/s", note=note
+            )
         elif time.monotonic() - max(self._last_line, self._began) >= LINE_EVERY:
             self._line(note)
 
