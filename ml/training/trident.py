@@ -198,13 +198,12 @@ class TridentSystem(nn.Module):
         if len(page) == 0:
             return zero, zero
         boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
-        if self.network.training:
-            boxes = _jitter(boxes)
-        rois = network.rois(level, boxes, page)
+        seen = _jitter(boxes) if network.training else boxes
+        rois = network.rois(level, seen, page)
         characters = torch.where(text == EOS, PAD, text)
         logits = network.reader(rois)
         parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))
-        parallel = parallel + self._flat_start(logits, characters, boxes, batch)
+        parallel = parallel + self._flat_start(logits, characters, boxes, seen, batch)
         if network.decoder is None:
             return parallel, zero
         some = slice(0, config.decoder_words if self.network.training else None)
@@ -212,12 +211,14 @@ class TridentSystem(nn.Module):
         serial = network.decoder(network.decoder.remember(rois[some]), starts)
         return parallel, decoder_loss(serial, text[some], config.smoothing)
 
-    def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, batch: Batch) -> Tensor | float:
+    def _flat_start(
+        self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor, batch: Batch
+    ) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
         share = self.network.config.flat_start
         if not self.network.training or not share or float(batch["progress"]) >= share:
             return 0.0
-        labels = flat_start(characters, boxes, self.widths, logits.shape[1])
+        labels = flat_start(characters, boxes, seen, self.widths, logits.shape[1])
         weight = 1 - float(batch["progress"]) / share
         return 3.0 * weight * F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
@@ -244,9 +245,13 @@ class TridentSystem(nn.Module):
 
 
 def _jitter(boxes: Tensor) -> Tensor:
-    """Move each side by up to 12 % of the word's height: the reader will be given found boxes, not true ones."""
+    """Move each side by up to a quarter of the word's height along the line, an eighth across it.
+
+    The reader will be given found boxes, not true ones.
+    """
     height = (boxes[:, 3] - boxes[:, 1]).clamp(min=1)[:, None]
-    return boxes + (torch.rand_like(boxes) * 2 - 1) * 0.12 * height
+    most = boxes.new_tensor([0.25, 0.12, 0.25, 0.12])
+    return boxes + (torch.rand_like(boxes) * 2 - 1) * most * height
 
 
 def make(params: Params, data: Path, cache: Path | None) -> tuple[TridentSystem, TridentSteps]:

@@ -13,7 +13,7 @@ from ml.models.charset import EOS, MARKERS, PAD, SOS
 from ml.models.trident.fcos import groups_of
 
 #: A word's features are taken from its ink box widened by this share of its height on every side.
-MARGIN = 0.15
+MARGIN = 0.25
 
 
 def widened(boxes: Tensor) -> Tensor:
@@ -182,31 +182,29 @@ def letter_widths(symbols: str) -> Tensor:
     return torch.tensor([0.0] * MARKERS + widths)
 
 
-def flat_start(text: Tensor, boxes: Tensor, widths: Tensor, columns: int) -> Tensor:
+def flat_start(text: Tensor, boxes: Tensor, seen: Tensor, widths: Tensor, columns: int) -> Tensor:
     """A guess of which character each column shows: ids (N, columns), `PAD` (the blank) between characters.
 
     CTC alone spends its first thousands of words on predicting blanks. Letters of typical widths laid side by side
     over the word's box are a good enough first alignment, as in flat-started speech models (Young et al., HTK Book).
-    text (N, L) ids padded with `PAD`; boxes (N, 4) of the words; widths by id.
+    text (N, L) ids padded with `PAD`; boxes (N, 4) true boxes of the words; seen (N, 4) the boxes whose widened
+    features the columns divide; widths by id.
     """
-    margin = MARGIN * (boxes[:, 3] - boxes[:, 1])
-    whole = (boxes[:, 2] - boxes[:, 0]) + 2 * margin
+    view = widened(seen)
+    column = ((view[:, 2] - view[:, 0]) / columns)[:, None]  # pixels
+    x = view[:, :1] + (torch.arange(columns, device=text.device) + 0.5) * column
     ends = widths[text].cumsum(1)  # (N, L)
     total = ends[:, -1:].clamp(min=1e-6)
-    # Column centres in units of the word's letters, the margins left and right being outside 0..1.
-    centre = (torch.arange(columns, device=text.device) + 0.5) / columns
-    place = (centre[None] * whole[:, None] - margin[:, None]) / (whole - 2 * margin).clamp(min=1e-6)[:, None]
+    whole = (boxes[:, 2:3] - boxes[:, :1]).clamp(min=1e-6)
+    place = (x - boxes[:, :1]) / whole  # 0..1 inside the word
     index = torch.searchsorted((ends / total).contiguous(), place.contiguous()).clamp(max=text.shape[1] - 1)
     width = (widths[text] / total).gather(1, index).clamp(min=1e-6)
     off = (
         place - (ends / total).gather(1, index) + width / 2
     ).abs() / width  # 0 in a letter's middle, 1/2 at its edge
-    # Letters narrower than a column keep the column that holds their middle.
-    inside = off < torch.maximum(
-        torch.tensor(0.3), 0.5 * whole[:, None] / columns / (width * (whole - 2 * margin)[:, None])
-    )
-    ids = text.gather(1, index)
-    return torch.where(inside & (place > 0) & (place < 1), ids, PAD)
+    # A letter narrower than a column keeps the column whose middle it holds.
+    inside = off < torch.clamp(0.5 * column / (width * whole), min=0.3)
+    return torch.where(inside & (place > 0) & (place < 1), text.gather(1, index), PAD)
 
 
 def decoder_loss(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
