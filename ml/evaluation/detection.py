@@ -73,3 +73,20 @@ def count_words(truth: Sequence[Word], found: Sequence[ReadWord]) -> tuple[Detec
     matched = sum(j >= 0 for j in pairs)
     equal = sum(j >= 0 and truth[j].text == word.text for j, word in zip(pairs, found, strict=True))
     return DetectionCounts(len(truth), len(found), matched), DetectionCounts(len(truth), len(found), equal)
+
+
+def best_threshold(scores: np.ndarray, hits: np.ndarray, truth: int) -> float:
+    """The score at which cutting gives the best F1.
+
+    scores (N,) of found boxes; hits (N,) whether each matched; truth: how many true boxes there are. Boxes are
+    matched surest first, so dropping the least sure ones does not change how the others matched. The threshold
+    lies half way to the next lower score; 0.5 where nothing matched.
+    """
+    if not hits.any():
+        return 0.5
+    order = np.argsort(-scores, kind="stable")
+    ranked, found = scores[order], np.arange(1, len(scores) + 1)
+    f1 = 2 * np.cumsum(hits[order]) / (truth + found)
+    best = int(f1.argmax())
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    return float((ranked[best] + below) / 2)

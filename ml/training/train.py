@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
 def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: Path) -> None:
     from ml.training.checkpoint import save
     from ml.training.engine import fit
-    from ml.training.trident import card, make
+    from ml.training.trident import card, make, word_threshold
 
     system, steps = make(params, args.data, args.cache)
     counts = system.network.parameter_counts()
@@ -88,7 +88,9 @@ def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: P
         what="trident",
         workers=args.workers,
     )
-    save(out, system.network, card(system.network, snapshot_digest(args.data), summary.metrics))
+    model_card = card(system.network, snapshot_digest(args.data), summary.metrics)
+    model_card["thresholds"]["word"] = word_threshold(system.network, model_card, steps.val)
+    save(out, system.network, model_card)
     write_metrics(
         args.metrics / "trident.json",
         summary.metrics,

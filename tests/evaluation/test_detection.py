@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml.evaluation.detection import DetectionCounts, box_iou, count_words, match
+from ml.evaluation.detection import DetectionCounts, best_threshold, box_iou, count_words, match
 from ml.pages.page import Word
 from ml.pages.result import ReadWord
 
@@ -50,3 +50,11 @@ def test_precision_recall_and_f1_by_hand() -> None:
     assert (counts.precision, counts.recall) == (0.5, pytest.approx(2 / 3))
     assert counts.f1 == pytest.approx(4 / 7)
     assert end_to_end.f1 == pytest.approx(2 / 7)  # the case of "B" counts
+
+
+def test_best_threshold_cuts_where_f1_is_highest():
+    scores = np.array([0.9, 0.3, 0.8, 0.6])
+    hits = np.array([True, False, True, True])
+    # Ranked .9 .8 .6 .3 with hits 1 1 1 0 of 3: F1 is highest after the third.
+    assert best_threshold(scores, hits, 3) == pytest.approx(0.45)
+    assert best_threshold(scores, np.zeros(4, bool), 3) == 0.5
