@@ -12,7 +12,9 @@ from dagster._core.instance.ref import InstanceRef
 from ml.errors import InputError
 from orchestration.batches import read_batches
 from orchestration.definitions import BATCH, MAIN, SOURCES, build_definitions
+from orchestration.graph import Stage
 from orchestration.report import AssetTime
+from orchestration.translator import DvcTranslator
 
 HOME = ".dagster"
 
@@ -51,6 +53,13 @@ def project_instance(root: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=DIRECT))
 
 
+class OneAfterAnother(DvcTranslator):
+    """No pools: assets run one after another here, and a pool whose holder was killed would be waited for."""
+
+    def get_pool(self, stage: Stage) -> str | None:
+        return None
+
+
 #: Tag of a run that names the process that executes it, so that a later one knows whether it still lives.
 PROCESS = "scriptorium/process"
 
@@ -65,10 +74,7 @@ def _signature(process: psutil.Process) -> str:
 
 
 def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process was killed as failed, and free the pools that they held. Returns their ids.
-
-    Without this their places in a pool stay taken, and the next run waits for them for ever.
-    """
+    """Mark runs whose process was killed as failed: nobody else will. Returns their ids."""
     going = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING])
     abandoned = []
     for run in instance.get_runs(going):
@@ -76,7 +82,6 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
         if owner is None or _lives(owner):
             continue
         instance.report_run_failed(run, "its process was killed")
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         abandoned.append(run.run_id)
     return abandoned
 
@@ -94,7 +99,7 @@ def materialise_graph(root: Path, instance: dg.DagsterInstance) -> GraphRun:
     A batch that its contract rejects fails its own run and is named; the graph goes on with the others.
     """
     end_abandoned_runs(instance)
-    definitions = build_definitions(root)
+    definitions = build_definitions(root, OneAfterAnother())
     jobs = {job.name for job in definitions.jobs or ()}
     done = GraphRun()
     if SOURCES in jobs:

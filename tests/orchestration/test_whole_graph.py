@@ -42,7 +42,7 @@ def scriptorium(root: Path, *arguments: str) -> str:
     environment["DVC_SITE_CACHE_DIR"] = str(root / ".dvc" / "site")
     command = [sys.executable, "-m", "ml.cli", *arguments]
     done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=600, check=False
+        command, cwd=root, env=environment, capture_output=True, text=True, timeout=1800, check=False
     )
     assert done.returncode == 0, done.stderr[-6000:]
     return done.stderr
