@@ -171,6 +171,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Deterministic mode also fills every new tensor, to expose reads of uninitialised memory: 5 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     fabric = Fabric(
         accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=config.precision
     )
