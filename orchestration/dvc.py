@@ -8,7 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,16 +167,25 @@ def _process(command: list[str], root: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    try:
-        family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    except psutil.NoSuchProcess:
-        return
+    """End a process and its family, held still first: a shell between two commands would start one more."""
+    family: set[psutil.Process] = set()
+    with suppress(psutil.NoSuchProcess):
+        first = psutil.Process(process.pid)
+        new = {first}
+        while new:
+            for member in new:
+                with suppress(psutil.NoSuchProcess):
+                    member.suspend()
+            family |= new
+            new = set(first.children(recursive=True)) - family
     for member in family:
-        if member.is_running():
+        with suppress(psutil.NoSuchProcess):
             member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=10)
+            member.resume()
+    _, alive = psutil.wait_procs(list(family), timeout=10)
     for member in alive:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
 
 
