@@ -31,6 +31,8 @@ Batch = dict[str, Tensor]
 
 #: Regions under this score are not reported by a trained model. Low: average precision wants the tail.
 THRESHOLD = 0.05
+#: Under this score a region is not shown to people.
+SHOWN = 0.3
 
 
 class LayoutSteps(Steps):
@@ -180,7 +182,7 @@ def card(name: str, network: DFine, data: str, metrics: dict[str, float]) -> Car
         "labels": list(CANONICAL),
         "charset": None,
         "preprocess": {"height": height, "width": width},
-        "thresholds": {"region": THRESHOLD},
+        "thresholds": {"region": THRESHOLD, "shown": SHOWN},
         "data": data,
         "metrics": metrics,
     }

@@ -276,7 +276,7 @@ def card(network: Trident, data: str, metrics: dict[str, float]) -> Card:
         "labels": LABELS,
         "charset": network.charset.symbols,
         "preprocess": {"long_edge": network.config.long_edge},
-        "thresholds": {"word": 0.4, "region": 0.3},
+        "thresholds": {"word": 0.4, "region": 0.05, "shown": 0.3},
         "data": data,
         "metrics": metrics,
     }

@@ -110,11 +110,16 @@ class PageReader:
         self._words, self._layout = words, layout
 
     def read(self, pixels: np.ndarray) -> PageResult:
-        """What both models find on a page, uint8 (H, W, 3) RGB."""
+        """What both models find on a page, uint8 (H, W, 3) RGB; of the regions, those that are worth showing.
+
+        A model returns regions down to a low score, because average precision counts them. People see the card's
+        `shown` and more.
+        """
         result = self._words.read(pixels)
-        if self._layout is None:
-            return result
-        return replace(result, regions=self._layout.read(pixels).regions)
+        layout = self._layout or self._words
+        regions = result.regions if layout is self._words else layout.read(pixels).regions
+        shown = layout.card["thresholds"].get("shown", 0.0)
+        return replace(result, regions=tuple(region for region in regions if region.score >= shown))
 
 
 def open_reader(url: str, layout: str | None, ends: contextlib.ExitStack) -> PageReader:
