@@ -173,10 +173,13 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode also fills every new tensor, to expose reads of uninitialised memory: 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    fabric = Fabric(
-        accelerator="auto", devices="auto" if torch.cuda.is_available() else 1, precision=config.precision
-    )
+    fabric = Fabric(accelerator="auto", devices="auto" if torch.cuda.is_available() else 1)
     fabric.launch()
+
+    def autocast() -> torch.autocast:
+        """bfloat16 for the network only: Fabric's own precision would round the batch's boxes too, by pixels."""
+        return torch.autocast(fabric.device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed")
+
     network = system.network
     optimizer = torch.optim.AdamW(
         parameter_groups(network, config), lr=config.lr, betas=(0.9, 0.999), eps=1e-8
@@ -219,7 +222,7 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
         if average:
             network.load_state_dict(average.values)
         network.eval()
-        with torch.no_grad(), fabric.autocast():
+        with torch.no_grad(), autocast():
             figures = system.validate(fabric.to_device(batch) for batch in steps.validation())
         if _better(figures[metric], best["value"], mode):
             weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
@@ -246,7 +249,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
             row: dict[str, Any] = {"step": step + 1, "lr": optimizer.param_groups[-1]["lr"]}
             for part in range(micro):
                 with fabric.no_backward_sync(module, enabled=part < micro - 1):
-                    losses = module.loss(fabric.to_device(next(batches)))
+                    with autocast():
+                        losses = module.loss(fabric.to_device(next(batches)))
                     fabric.backward(losses["total"] / micro)
                 for name, value in losses.items():
                     key = "loss" if name == "total" else name
