@@ -69,7 +69,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(5e-4, ge=0, description="AdamW decay; norms and biases get none")
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     ema: float = Field(0.0, ge=0, lt=1, description="decay of the averaged weights; 0 turns averaging off")
-    precision: Literal["32-true", "bf16-mixed"] = Field("bf16-mixed", description="Fabric's precision")
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "bf16-mixed", description="bfloat16 autocast or plain float32"
+    )
     evaluate_every: Count = Field(100, description="steps between validations")
     patience: int = Field(
         0, ge=0, description="validations without gain before stopping; 0 never stops early"
@@ -142,9 +144,7 @@ class DistillConfig(Section):
     features: float = Field(
         1.0, ge=0, description="weight of the features' cosine within the distillation loss"
     )
-    inherit: bool = Field(
-        True, description="start from the teacher's weights where they fit"
-    )
+    inherit: bool = Field(True, description="start from the teacher's weights where they fit")
 
 
 class StudentConfig(DFineConfig):

@@ -57,4 +57,4 @@ class OnnxRunner:
 
     def __call__(self, inputs: Arrays) -> Arrays:
         given = {name: np.ascontiguousarray(inputs[name]) for name in self._inputs}
-        return dict(zip(self._outputs, self.session.run(self._outputs, given), strict=True))
+        return dict(zip(self._outputs, self.session.run(self._outputs, given), strict=True))  # pyright: ignore[reportReturnType]

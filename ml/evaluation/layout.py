@@ -48,13 +48,11 @@ def page_layout(truth: Sequence[Region], found: Sequence[FoundRegion], space: Se
         if label in space:
             return list(space).index(label)
         mapped = TO_PUBLAYNET.get(label)
-        return list(space).index(mapped) if mapped in space else None
+        return list(space).index(mapped) if mapped is not None and mapped in space else None
 
     true = [(region.box, i) for region in truth if (i := index(region.label)) is not None]
-    seen = sorted(
-        ((region.box, i, region.score) for region in found if (i := index(region.label)) is not None),
-        key=lambda item: -item[2],
-    )[:MAX_DETECTIONS]
+    kept = [(region.box, i, region.score) for region in found if (i := index(region.label)) is not None]
+    seen = sorted(kept, key=lambda item: -item[2])[:MAX_DETECTIONS]
     return PageLayout(
         np.array([box for box, _ in true], dtype=np.float64).reshape(-1, 4),
         np.array([i for _, i in true], dtype=np.int64),
@@ -106,14 +104,14 @@ def average_precision(pages: Sequence[PageLayout], space: Sequence[str]) -> Layo
         return LayoutScores(0.0, 0.0, {space[label]: 0.0 for label in true_labels})
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco = COCO()
-        coco.dataset = {
+        coco.dataset = {  # pyright: ignore[reportAttributeAccessIssue]
             "info": {},
             "images": [{"id": number} for number in range(1, len(pages) + 1)],
             "categories": [{"id": i + 1, "name": name} for i, name in enumerate(space)],
             "annotations": annotations,
         }
         coco.createIndex()
-        scorer = COCOeval(coco, coco.loadRes(detections), "bbox")
+        scorer = COCOeval(coco, coco.loadRes(detections), "bbox")  # pyright: ignore[reportArgumentType]
         scorer.params.maxDets = [1, 10, MAX_DETECTIONS]
         scorer.evaluate()
         scorer.accumulate()

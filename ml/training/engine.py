@@ -42,8 +42,15 @@ class Steps(Dataset):
 class System(Protocol):
     """A network with its losses. An nn.Module whose `network` is what gets saved."""
 
-    network: nn.Module
-    selection: tuple[str, Literal["min", "max"]]
+    @property
+    def network(self) -> nn.Module:
+        """What is trained and saved."""
+        ...
+
+    @property
+    def selection(self) -> tuple[str, Literal["min", "max"]]:
+        """The validation figure that picks the best weights, and which way it is better."""
+        ...
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """'total', which is descended, and its parts, which are shown."""
@@ -259,9 +266,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                 raise InputError(
                     f"{what}: the loss is {row['loss']} at step {step + 1}; lower `lr`, or train with precision 32-true"
                 )
-            row["grad_norm"] = float(
-                fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
-            )
+            norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            row["grad_norm"] = float(norm) if norm is not None else math.nan
             optimizer.step()
             optimizer.zero_grad()
             if average:

@@ -147,6 +147,7 @@ class TridentSystem(nn.Module):
     """Trident with its losses: layout, word detection, and reading by both heads."""
 
     selection: tuple[str, Literal["min", "max"]] = ("reading", "min")
+    widths: Tensor  # typical letter widths by id, for the flat start
 
     def __init__(self, network: Trident, layout_known: bool) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -60,7 +61,7 @@ class DFine(nn.Module):
         detector = DFineForObjectDetection(detector_config(config))
         self.model = detector.model  # its decoder holds the heads; the outer copies of them are not needed
         make_choosable(self.model.decoder, detector.config)
-        self.model.decoder.integral = Integral()
+        self.model.decoder.integral = Integral()  # pyright: ignore[reportAttributeAccessIssue]
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(1, 3, 1, 1), persistent=False)
 
@@ -108,7 +109,7 @@ class DFine(nn.Module):
         """Detect. `targets` are needed for denoising queries only, and only in training mode."""
         features = self.encode(image)
         model, shapes = self.model, tuple(_shapes(features))
-        anchors, valid = model.generate_anchors(shapes, device=image.device, dtype=torch.float32)
+        anchors, valid = model.generate_anchors(shapes, device=image.device, dtype=torch.float32)  # pyright: ignore[reportArgumentType]
         memory = model.enc_output(valid.float() * _flat(features))
         logits, boxes = model.enc_score_head(memory).float(), model.enc_bbox_head(memory).float() + anchors
         tokens = logits.amax(-1).topk(self.config.queries, dim=1).indices
@@ -149,7 +150,7 @@ class DFine(nn.Module):
             class_embed=getattr(self.model, "denoising_class_embed", None),
             num_denoising_queries=self.config.denoising,
         )
-        return None if content is None else (content, references, mask)
+        return None if content is None else (content, references, mask)  # pyright: ignore[reportReturnType]
 
 
 def _shapes(features: tuple[Tensor, ...]) -> list[tuple[int, int]]:
@@ -225,7 +226,7 @@ def detector_config(config: DFineConfig) -> DetectorConfig:
         decoder_layers=config.decoder_layers,
         num_queries=config.queries,
         num_denoising=config.denoising,
-        num_labels=len(CANONICAL),
+        num_labels=len(CANONICAL),  # pyright: ignore[reportCallIssue]
         max_num_bins=fdr.BINS,
         reg_scale=fdr.SCALE,
         up=fdr.UP,
@@ -241,7 +242,7 @@ def backbone_channels(backbone: str) -> list[int]:
         model = timm.create_model(backbone, features_only=True, out_indices=(1, 2, 3))
     except (RuntimeError, ValueError, IndexError) as error:
         raise UsageError(f"backbone '{backbone}': timm cannot give its features: {error}") from error
-    info = model.feature_info
+    info: Any = model.feature_info  # timm leaves it untyped
     if tuple(info.reduction()) != STRIDES:
         raise UsageError(f"backbone '{backbone}': strides {info.reduction()}, need {list(STRIDES)}")
     return list(info.channels())

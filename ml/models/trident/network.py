@@ -55,6 +55,9 @@ class FeaturePyramid(nn.Module):
 class Trident(nn.Module):
     """One network, three heads. Pages come as uint8 (B, H, W, 3) RGB, H and W multiples of 32."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: TridentConfig) -> None:
         super().__init__()
         self.config = config

@@ -79,6 +79,9 @@ class ParallelReader(nn.Module):
 class Decoder(nn.Module):
     """Character after character: a causal transformer decoder over the word's features."""
 
+    memory_position: Tensor
+    position: Tensor
+
     def __init__(
         self,
         channels: int,
