@@ -14,25 +14,29 @@ from ml.pages import Page
 from ml.predictor import Predictor
 from ml.runners import Runner
 
+#: Suppression and selection are decisions: where two scores differ by a rounding, one box in hundreds falls the other
+#: way, and its nearest partner is another box. The metric bounds what such boxes cost.
+AGREEING = 0.98
+
 
 @dataclass(frozen=True)
 class Parity:
     """How far a graph is from its network."""
 
-    boxes: float  # largest distance of a found box, as a share of the canvas's longer side
-    scores: float  # largest difference of a found box's score
+    boxes: float  # distance that `AGREEING` of the found boxes keep, as a share of the canvas's longer side
+    scores: float  # difference of score that they keep
     texts: float  # share of true boxes that read differently
     metrics: dict[str, float]  # figure by figure, network minus graph; positive is a loss
     pages: int
 
 
-def found_difference(a: Arrays, b: Arrays, kind: str, edge: int, floor: float) -> tuple[float, float]:
-    """Distance between two sets of found boxes, because equal scores may come in any order.
+def found_difference(a: Arrays, b: Arrays, kind: str, edge: int, floor: float) -> np.ndarray:
+    """Distances between two sets of found boxes, because equal scores may come in any order: (N, 2).
 
-    Every box of `a` with a score over `floor` is held against the nearest box of `b` in position and score.
-    Returns the largest box distance (share of `edge`) and the largest score difference.
+    Every box of `a` with a score over `floor` is held against the nearest box of `b`. A row holds how far its sides
+    are off (share of `edge`) and its score.
     """
-    worst_box = worst_score = 0.0
+    rows = [np.zeros((0, 2))]
     for page in range(len(a[f"{kind}_scores"])):
         scores_a, scores_b = a[f"{kind}_scores"][page], b[f"{kind}_scores"][page]
         kept = scores_a > floor
@@ -42,10 +46,9 @@ def found_difference(a: Arrays, b: Arrays, kind: str, edge: int, floor: float) -
         scores = np.abs(scores_a[kept][:, None] - scores_b[None])
         if boxes.size:
             nearest = np.maximum(boxes, scores).argmin(1)
-            rows = np.arange(len(nearest))
-            worst_box = max(worst_box, float(boxes[rows, nearest].max()))
-            worst_score = max(worst_score, float(scores[rows, nearest].max()))
-    return worst_box, worst_score
+            index = np.arange(len(nearest))
+            rows.append(np.stack([boxes[index, nearest], scores[index, nearest]], 1))
+    return np.concatenate(rows)
 
 
 def measure(card: Card, network: Runner, graph: Runner, pages: Iterable[Page]) -> Parity:
@@ -53,7 +56,7 @@ def measure(card: Card, network: Runner, graph: Runner, pages: Iterable[Page]) -
     pages = list(pages)
     processor = processor_for(card)
     floor = min(card["thresholds"].values()) / 2
-    worst_box = worst_score = 0.0
+    rows = [np.zeros((0, 2))]
     read = differ = 0
     for page in pages:
         truth = np.array([word.box for word in page.words or ()], np.float32).reshape(-1, 4)
@@ -63,14 +66,15 @@ def measure(card: Card, network: Runner, graph: Runner, pages: Iterable[Page]) -
         for kind in ("word", "region"):
             if f"{kind}_boxes" in a:
                 for one, other in ((a, b), (b, a)):
-                    box, score = found_difference(one, other, kind, edge, floor)
-                    worst_box, worst_score = max(worst_box, box), max(worst_score, score)
+                    rows.append(found_difference(one, other, kind, edge, floor))
         if "given_text" in a:
             read += a["given_text"].shape[1]
             differ += int((a["given_text"] != b["given_text"]).any(-1).sum())
     figures = [_figures(evaluate(Predictor(card, runner), pages).to_json()) for runner in (network, graph)]
     metrics = {name: figures[0][name] - figures[1][name] for name in figures[0]}
-    return Parity(worst_box, worst_score, differ / max(1, read), metrics, len(pages))
+    off = np.concatenate(rows)
+    box, score = np.quantile(off, AGREEING, axis=0) if len(off) else (0.0, 0.0)
+    return Parity(float(box), float(score), differ / max(1, read), metrics, len(pages))
 
 
 def _figures(scores: dict) -> dict[str, float]:

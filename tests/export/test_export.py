@@ -12,7 +12,7 @@ from ml.config import TridentConfig
 from ml.errors import InputError
 from ml.export.graphs import graph_of
 from ml.export.onnx import export_onnx
-from ml.export.parity import Parity, found_difference, judge
+from ml.export.parity import AGREEING, Parity, found_difference, judge
 from ml.models.trident.network import Trident
 from ml.predictor import open_predictor
 from ml.runners import CARD_KEY, OnnxRunner, TorchRunner
@@ -51,7 +51,8 @@ def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(
     assert np.array_equal(a["given_text"], b["given_text"])
     for kind in ("word", "region"):
         for one, other in ((a, b), (b, a)):
-            assert max(found_difference(one, other, kind, max(height, width), 0.2)) < 1e-3
+            off = found_difference(one, other, kind, max(height, width), 0.2)
+            assert np.quantile(off, AGREEING) < 1e-3 if len(off) else kind == "region"
 
 
 def test_the_card_travels_inside_the_graph(exported):
@@ -80,9 +81,9 @@ def test_order_of_equal_scores_does_not_count_but_a_moved_box_does():
         "word_scores": np.array([[0.9, 0.9]]),
     }
     swapped = {name: value[:, ::-1] for name, value in a.items()}
-    assert found_difference(a, swapped, "word", 100, 0.2) == (0.0, 0.0)
+    assert not found_difference(a, swapped, "word", 100, 0.2).any()
     moved = {"word_boxes": a["word_boxes"] + [[[0, 0, 0, 0], [5, 0, 5, 0]]], "word_scores": a["word_scores"]}
-    assert found_difference(a, moved, "word", 100, 0.2)[0] == pytest.approx(0.05)
+    assert found_difference(a, moved, "word", 100, 0.2)[:, 0].tolist() == pytest.approx([0.0, 0.05])
 
 
 GOOD = Parity(boxes=1e-5, scores=1e-5, texts=0.0, metrics={"words_f1": 0.0}, pages=3)
