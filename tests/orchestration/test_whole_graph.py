@@ -54,6 +54,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     for name in tracked():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, root / name)
+    if not (root / ".venv-serve").exists():
+        (root / ".venv-serve").symlink_to(default_folder().resolve())
     subprocess.run(["git", "init", "--quiet"], cwd=root, check=True)
     scriptorium(root, "profile", "smoke")
     reports = []

@@ -4,6 +4,7 @@ import json
 import pickle
 import string
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -126,8 +127,9 @@ def test_an_open_store_can_be_handed_to_other_processes(tmp_path, method):
     store = PageStore(write(tmp_path, [page(seed) for seed in range(4)], shard_pages=2))
     here = _ids(store)  # shards are open now
     assert _ids(pickle.loads(pickle.dumps(store))) == here
-    with get_context(method).Pool(2) as pool:
-        assert pool.map(_ids, [store, store]) == [here, here]
+    # Not multiprocessing.Pool: ending it terminates workers, which can die holding the lock another waits for.
+    with ProcessPoolExecutor(2, mp_context=get_context(method)) as pool:
+        assert list(pool.map(_ids, [store, store])) == [here, here]
 
 
 def test_the_manifest_has_a_line_a_page(tmp_path):
