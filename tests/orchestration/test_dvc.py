@@ -96,7 +96,7 @@ def test_an_interrupted_asset_leaves_no_process_behind(project):
     import psutil
 
     project.edit(
-        "dvc.yaml", "cmd: mkdir -p data/landing", "cmd: echo begun; sleep 617; mkdir -p data/landing"
+        "dvc.yaml", "cmd: mkdir -p data/landing", "cmd: sleep 617 & echo begun; wait; mkdir -p data/landing"
     )
 
     def interrupt(line: str) -> None:
