@@ -50,7 +50,7 @@ class Source(Dataset):
         return torch.from_numpy(np.require(self.read(*divmod(index, self.config.variants)), requirements="W"))
 
     def read(self, row: int, variant: int) -> np.ndarray:
-        raise NotImplementedError
+        raise NotImplementedError("abstract")
 
 
 class OnTheFly(Source):
