@@ -131,6 +131,7 @@ class DFineConfig(Section):
     expansion: float = Field(0.5, gt=0, description="width of the fusion blocks inside; D-FINE-L has 1")
     queries: Count = Field(60, description="regions a page at most")
     denoising: int = Field(40, ge=0, description="denoising queries; 0 turns denoising off")
+    geometric: bool = Field(True, description="bend training pages: perspective, rotation, elastic")
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ml.augment.cache import AugmentationCache
+from ml.augment.geometric import geometric
 from ml.config import DFineConfig, Params
 from ml.errors import InputError
 from ml.evaluation.layout import PageLayout, average_precision
@@ -94,7 +95,10 @@ class LayoutSteps(Steps):
         )
         regions = [region for region in page.regions or () if region.label in CANONICAL]
         boxes = np.array([region.box for region in regions], np.float32).reshape(-1, 4) * scale
-        boxes = (boxes + np.array([left, top, left, top])) / np.array([width, height, width, height])
+        boxes += np.array([left, top, left, top], np.float32)
+        if rng is not None and self.config.geometric:
+            canvas, boxes = geometric(canvas, boxes, rng)
+        boxes /= np.array([width, height, width, height], np.float32)
         labels = np.array([CANONICAL.index(region.label) for region in regions], np.int64)
         real = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
         return canvas, boxes[real].clip(0, 1).astype(np.float32), labels[real]

@@ -14,7 +14,8 @@ from PIL import Image
 from ml.pages.result import FoundRegion, PageResult, ReadWord
 from ml.serving.documents import SourcePage
 from ml.serving.formats import FORMATS
-from ml.serving.formats.blocks import blocks_of, xml_text
+from ml.serving.formats.blocks import blocks_of
+from ml.serving.formats.markup import xml_text
 
 HOSTILE = "<b>&\"'</b>"
 RESULT = PageResult(

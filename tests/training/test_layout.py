@@ -68,9 +68,10 @@ def test_validation_targets_are_the_regions_on_the_canvas(steps: LayoutSteps) ->
     assert batch["boxes"][0, 0].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_training_boxes_move_with_the_ink(tmp_path: Path) -> None:
+@pytest.mark.parametrize("geometric", [False, True])
+def test_training_boxes_move_with_the_ink(tmp_path: Path, geometric: bool) -> None:
     folder = dataset(tmp_path, [page(0, REGIONS[:1])])
-    steps = LayoutSteps(folder, None, config(short_edge=[40, 64]), seed=1)
+    steps = LayoutSteps(folder, None, config(short_edge=[40, 64], geometric=geometric), seed=1)
     places = set()
     for k in range(6):
         batch = steps[k]
@@ -82,6 +83,14 @@ def test_training_boxes_move_with_the_ink(tmp_path: Path) -> None:
             assert found == pytest.approx([left, top, right, bottom], abs=1.6)
             places.add((round(float(cx)), round(float(cy))))
     assert len(places) > 3  # scale and place are drawn
+
+
+def test_pages_are_bent_in_training_alone(tmp_path: Path) -> None:
+    folder = dataset(tmp_path, [page(0, REGIONS[:1])])
+    plain, bent = (LayoutSteps(folder, None, config(geometric=on), seed=1) for on in (False, True))
+    assert any(not torch.equal(plain[k]["image"], bent[k]["image"]) for k in range(4))
+    held = [next(iter(steps.validation()))["image"] for steps in (plain, bent)]
+    assert torch.equal(*held)
 
 
 def test_batch_k_is_a_function_of_seed_and_k(steps: LayoutSteps) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
 from ml.pages.page import Box
 from ml.pages.result import PageResult, ReadWord
 from ml.serving.documents import SourcePage
-from ml.serving.formats.blocks import Block, blocks_of, hull, xml_text
+from ml.serving.formats.blocks import Block, blocks_of, hull
+from ml.serving.formats.markup import MarkupWriter, xml_text
 
 _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 <alto xmlns="http://www.loc.gov/standards/alto/ns-v4#" SCHEMAVERSION="4.4">
@@ -22,43 +21,32 @@ _HEAD = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-class PageWriter:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._begun = False
+class PageWriter(MarkupWriter):
+    head = _HEAD
+    tail = "</Layout>\n</alto>\n"
 
-    def add(self, page: SourcePage, result: PageResult) -> None:
-        if not self._begun:
-            self._begun = True
-            self._put(_HEAD.format(source=xml_text(page.source)))
+    def page(self, page: SourcePage, result: PageResult) -> None:
         size = f'WIDTH="{result.width}" HEIGHT="{result.height}"'
-        self._put(f'<Page ID="P{page.number}" PHYSICAL_IMG_NR="{page.number}" {size}>\n')
-        self._put(f'<PrintSpace HPOS="0" VPOS="0" {size}>\n')
+        self.put(f'<Page ID="P{page.number}" PHYSICAL_IMG_NR="{page.number}" {size}>\n')
+        self.put(f'<PrintSpace HPOS="0" VPOS="0" {size}>\n')
         for i, block in enumerate(blocks_of(result), start=1):
             self._block(block, f"P{page.number}_B{i}")
-        self._put("</PrintSpace>\n</Page>\n")
-
-    def close(self) -> None:
-        if self._begun:
-            self._put("</Layout>\n</alto>\n")
+        self.put("</PrintSpace>\n</Page>\n")
 
     def _block(self, block: Block, id_: str) -> None:
         type_ = f' TYPE="{xml_text(block.label)}"' if block.label else ""
         if not block.lines:  # a picture is an illustration; a table that no word was read in is a bare block
             kind = "Illustration" if block.label == "Picture" else "ComposedBlock"
-            self._put(f'<{kind} ID="{id_}" {_place(block.box)}{type_}/>\n')
+            self.put(f'<{kind} ID="{id_}" {_place(block.box)}{type_}/>\n')
             return
         # TYPE belongs to illustrations and composed blocks only, so a labelled text block gets one around it.
         if block.label:
-            self._put(f'<ComposedBlock ID="{id_}_R" {_place(block.box)}{type_}>\n')
-        self._put(f'<TextBlock ID="{id_}" {_place(block.box)}>\n')
+            self.put(f'<ComposedBlock ID="{id_}_R" {_place(block.box)}{type_}>\n')
+        self.put(f'<TextBlock ID="{id_}" {_place(block.box)}>\n')
         for n, line in enumerate(block.lines, start=1):
-            self._put(f'<TextLine ID="{id_}_L{n}" {_place(hull([word.box for word in line]))}>')
-            self._put("<SP/>".join(_string(word) for word in line) + "</TextLine>\n")
-        self._put("</TextBlock>\n" + ("</ComposedBlock>\n" if block.label else ""))
-
-    def _put(self, text: str) -> None:
-        self._file.write(text.encode("utf-8", "replace"))
+            self.put(f'<TextLine ID="{id_}_L{n}" {_place(hull([word.box for word in line]))}>')
+            self.put("<SP/>".join(_string(word) for word in line) + "</TextLine>\n")
+        self.put("</TextBlock>\n" + ("</ComposedBlock>\n" if block.label else ""))
 
 
 def _string(word: ReadWord) -> str:

@@ -53,19 +53,3 @@ def _region_of(line: Box, regions: Sequence[FoundRegion]) -> FoundRegion | None:
     x, y = (line[0] + line[2]) / 2, (line[1] + line[3]) / 2
     around = [r for r in regions if r.box[0] <= x < r.box[2] and r.box[1] <= y < r.box[3]]
     return min(around, key=lambda r: (r.box[2] - r.box[0]) * (r.box[3] - r.box[1]), default=None)
-
-
-def xml_text(text: str) -> str:
-    """`text` escaped for content and quoted attributes, without the characters that XML 1.0 cannot hold."""
-    legal = "".join(
-        c
-        for c in text
-        if c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c >= "\U00010000"
-    )
-    return (
-        legal.replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace(">", "&gt;")
-        .replace('"', "&quot;")
-        .replace("'", "&#39;")
-    )
