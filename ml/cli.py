@@ -23,6 +23,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "profile": Command("ml.config", "write params.yaml from a profile (smoke, demo, paper)"),
     "synth": Command("ml.pages.synthesis.command", "typeset synthetic pages with exact truth"),
+    "fonts": Command("ml.pages.synthesis.font_install", "fetch hundreds of font faces for synthetic pages"),
     "land": Command("orchestration.land", "register a folder of pages as a batch of the graph"),
     "ingest": Command("ml.pages.ingest", "read pages of any format into a batch; set bad ones aside"),
     "check": Command("data_contracts.command", "hold a batch against the data contracts"),

@@ -34,7 +34,13 @@ class SynthConfig(Section):
     body_px: tuple[float, float] = Field(
         (11.0, 15.0), description="body font size drawn from this range, in pixels"
     )
-    languages: tuple[str, ...] = Field(("en",), description="ISO 639-1 codes of the words' languages")
+    max_words: Count = Field(700, description="words a page at most, about")
+    languages: tuple[str, ...] = Field(
+        ("en", "de", "fr", "es", "it", "nl", "pt"), description="ISO 639-1 codes of the words' languages"
+    )
+    charset: str = Field("latin", description="charset whose every character is shown, some on each page")
+    templates: tuple[str, ...] = Field((), description="kinds of pages to set; none named: all")
+    fonts: str | None = Field(None, description="folder of `scriptorium fonts install`; none: built-in fonts")
     degrade: Share = Field(0.7, description="share of pages that get scan degradation")
 
 
@@ -49,6 +55,9 @@ class CacheConfig(Section):
     """The photometric augmentation cache."""
 
     variants: Count = Field(2, description="augmented copies of each training page")
+    budget_gb: float = Field(
+        50.0, gt=0, description="most gigabytes on disk; where too few, pages keep their first variants only"
+    )
     jitter: Share = Field(0.8, description="probability of colour jitter")
     grayscale: Share = Field(0.15, description="probability of a grey page")
     blur: Share = Field(0.2, description="probability of Gaussian blur")

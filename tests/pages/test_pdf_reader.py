@@ -126,7 +126,7 @@ def test_presentation_forms_become_letters():
 
 def test_a_box_shrinks_to_its_ink_whatever_the_paper():
     for paper, ink in ((255, 0), (20, 250), (180, 90)):
-        gray = np.full((30, 40), paper, np.int16)
+        gray = np.full((30, 40), paper, np.uint8)
         gray[10:15, 8:20] = ink
         gray[20] = ink  # a rule below
         assert tighten(gray, (5.2, 7.9, 25.0, 20.0)) == (8, 10, 20, 15)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import math
 import unicodedata
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import pypdfium2 as pdfium
 from pypdfium2 import raw
@@ -16,7 +18,7 @@ from ml.pages.page import Box
 #: Text longer than this on one page is not a page of text; the rest of the layer is left unread.
 MAX_CHARACTERS = 100_000
 #: Presentation forms, back to what people type: ligatures, formulas' letters, signs that look like ASCII.
-_FORMS = ((0xFB00, 0xFB06), (0x1D400, 0x1D7FF), (0x210A, 0x2134))
+_FORMS = ((0xFB00, 0xFB06), (0x1D400, 0x1D7FF), (0x210A, 0x2121), (0x2123, 0x2134))  # 0x2122 is ™
 _FOLDED = {
     "\u2212": "-",
     "\u2010": "-",
@@ -72,6 +74,9 @@ class Affine:
 
     def box(self, left: float, bottom: float, right: float, top: float) -> Box:
         """The pixel box of a rectangle in user space."""
+        if self.b == self.c == 0 and self.a > 0 > self.d:  # upright, as nearly all pages are
+            x, y = self.e, self.f
+            return self.a * left + x, self.d * top + y, self.a * right + x, self.d * bottom + y
         xs = [self.a * x + self.c * y + self.e for x in (left, right) for y in (bottom, top)]
         ys = [self.b * x + self.d * y + self.f for x in (left, right) for y in (bottom, top)]
         return min(xs), min(ys), max(xs), max(ys)
@@ -90,7 +95,7 @@ def words_of(page: pdfium.PdfPage, pixels: np.ndarray) -> list[PdfWord]:
         runs = _runs(layer, affine)
     finally:
         layer.close()
-    gray = pixels.astype(np.int16).sum(axis=2) // 3
+    gray = cv2.transform(pixels, np.full((1, 3), 1 / 3, np.float32))
     words = []
     for run in runs:
         x1, y1, x2, y2 = run.box
@@ -144,6 +149,7 @@ def _character(layer: pdfium.PdfTextPage, index: int, count: int) -> str:
     return "" if 0xD800 <= code < 0xE000 else chr(code)
 
 
+@functools.cache
 def fold(character: str) -> str:
     """Presentation forms to plain letters: what a person would type for what is drawn."""
     if any(first <= ord(character) <= last for first, last in _FORMS):
@@ -193,7 +199,7 @@ def is_artifact(thing: object) -> bool:
 def tighten(gray: np.ndarray, box: Box, contrast: int = 40) -> Box | None:
     """Shrink `box` to the pixels in it that differ from its surroundings; None when there are none.
 
-    `gray`: (H, W) in 0..255, signed. Only pixels under the box count, so that a rule or a frame beside the
+    `gray`: uint8 (H, W). Only pixels under the box count, so that a rule or a frame beside the
     word does not widen it; the paper's tone is the commonest in the box and, three times over, in the ring
     of pixels around it.
     """
@@ -207,15 +213,10 @@ def tighten(gray: np.ndarray, box: Box, contrast: int = 40) -> Box | None:
     inside = np.bincount((gray[y1:y2, x1:x2] >> 3).ravel(), minlength=32)
     level = (3 * np.bincount(levels.ravel(), minlength=32) - 2 * inside).argmax()
     tone = 8 * int(level) + 4
-    ink = np.abs(gray[y1:y2, x1:x2] - tone)
+    ink = np.abs(gray[y1:y2, x1:x2].astype(np.int16) - tone)
     strongest = int(ink.max())
     if strongest < contrast:
         return None
     marked = ink >= max(contrast // 2, strongest // 6)
-    rows, columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
-    return (
-        float(x1 + columns[0]),
-        float(y1 + rows[0]),
-        float(x1 + columns[-1] + 1),
-        float(y1 + rows[-1] + 1),
-    )
+    left, top, width, height = cv2.boundingRect(marked.view(np.uint8))
+    return float(x1 + left), float(y1 + top), float(x1 + left + width), float(y1 + top + height)

@@ -18,7 +18,9 @@ def encode_png(pixels: np.ndarray) -> bytes:
     """PNG bytes of uint8 (H, W, 3) RGB, or (H, W, 1) grey when all channels are equal."""
     grey = (pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all()
     image = pixels[..., 0] if grey else pixels[..., ::-1]
-    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])
+    # Set pages are flat: unfiltered rows take 5 ms at 1024 px where adaptive ones take 14, and are smaller.
+    flags = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+    done, data = cv2.imencode(".png", image, flags)
     if not done:
         raise ValueError(f"no PNG of an array of shape {pixels.shape}")
     return data.tobytes()

@@ -7,7 +7,7 @@ from ml.pages.synthesis.pictures import picture_svg
 
 
 def paragraph(m: Manuscript, count: int, *, note: bool = False, emphasis: bool = True) -> str:
-    """Running text of about `count` words, with bold or italic runs, and a footnote when `note`."""
+    """Running text of about `count` words, with runs that stand out, and a footnote when `note`."""
     words = m.prose.text(max(count, 3)).split()
     pieces: list[str] = []
     plain: list[str] = []
@@ -18,11 +18,7 @@ def paragraph(m: Manuscript, count: int, *, note: bool = False, emphasis: bool =
         run = words[index : index + (m.prose.whole(1, 4) if styled else 1)]
         index += len(run)
         if styled:
-            pieces += [
-                _flush(m, plain),
-                f"#{m.prose.pick('emph', 'strong')}({m.quoted(' '.join(run))})",
-                '#" "',
-            ]
+            pieces += [_flush(m, plain), _run(m, " ".join(run)), '#" "']
         else:
             plain += run
         if noted and index >= noted:
@@ -30,6 +26,24 @@ def paragraph(m: Manuscript, count: int, *, note: bool = False, emphasis: bool =
             pieces += [_flush(m, plain, end=""), footnote(m), '#" "']
     pieces.append(_flush(m, plain, end=""))
     return "".join(pieces) + "\n\n"
+
+
+def _run(m: Manuscript, text: str) -> str:
+    """Words that stand out: italic, bold, underlined, marked, in small capitals, or followed by a raised number."""
+    style = m.prose.pick(
+        "emph", "emph", "emph", "strong", "strong", "underline", "highlight", "caps", "link", "raised"
+    )
+    if style == "caps":
+        return f"#text(size: 0.82em, tracking: 0.06em, {m.quoted(text.upper())})"
+    if style == "link":
+        return f'#underline(text(fill: rgb("#1a3fb0"), {m.quoted(text)}))'
+    if style == "raised":
+        number = str(m.prose.whole(1, 40))
+        m.record(text + number)
+        return f"#{literal(text)}#super(typographic: false, {literal(number)})"
+    if style == "highlight":
+        return f'#highlight(fill: rgb("{m.prose.pick("#fff3a0", "#d8f0c8", "#e4e4e4")}"), {m.quoted(text)})'
+    return f"#{style}({m.quoted(text)})"
 
 
 def _flush(m: Manuscript, plain: list[str], end: str = " ") -> str:
@@ -46,7 +60,7 @@ def footnote(m: Manuscript) -> str:
     m.record(f"{m.notes} {m.notes}")
     text = m.prose.pick(
         m.prose.text(m.prose.whole(4, 14)),
-        f"See {m.prose.website()}",
+        f"{m.prose.term('see')} {m.prose.website()}",
         f"{m.prose.name()}, {m.prose.phrase(2, 5)}, {m.prose.whole(1950, 2029)}.",
     )
     return f"#footnote[#h(0.25em)#{m.quoted(text)}]"
@@ -104,10 +118,18 @@ def _numbered(pattern: str, number: int) -> str:
     return "".join(symbol.get(character, character) for character in pattern)
 
 
-def table(m: Manuscript, columns: int, rows: int, *, wide: bool = True, caption: bool = False) -> str:
-    """A table with a header row. Its last rows may be totals; rules, fills and alignment vary."""
+def table(
+    m: Manuscript,
+    columns: int,
+    rows: int,
+    *,
+    wide: bool = True,
+    caption: bool = False,
+    kinds: list[str] | None = None,
+) -> str:
+    """A table with a header row; rules, fills and alignment vary. `kinds` says what each column holds."""
     prose = m.prose
-    kinds = [
+    kinds = kinds or [
         "label",
         *(prose.pick("figure", "amount", "figure", "date", "reference", "label") for _ in range(columns - 1)),
     ]
@@ -141,12 +163,12 @@ def table(m: Manuscript, columns: int, rows: int, *, wide: bool = True, caption:
         f"  fill: (x, y) => if y == 0 {{ {head_fill} }} else {{ {body_fill} }}, {rules}\n"
         f"  table.header({', '.join(cells)}), {', '.join(rows_markup)})"
     )
-    setting = f"#set text(size: {max(size, 10.0):.1f}pt, hyphenate: false)"
+    setting = f"#set text(size: {size:.1f}pt, hyphenate: false)"
     styled = f"[{setting}\n#set par(justify: false, leading: 0.4em)\n#{body}]"
     if not caption:
         return f"#{styled}\n\n"
     m.tables += 1
-    shown = _caption(m, prose.pick("Table", "Table", "Tab.", "TABLE"), m.tables)
+    shown = _caption(m, prose.pick(*[prose.term("table")] * 3, prose.term("table").upper()), m.tables)
     return f"#figure(kind: table, {styled}, caption: {shown})\n\n"
 
 
@@ -171,7 +193,11 @@ def figure(m: Manuscript, width: float, height: float, *, caption: bool = True) 
     if not caption:
         return f"#{image}\n\n"
     m.figures += 1
-    shown = _caption(m, m.prose.pick("Figure", "Figure", "Fig.", "FIGURE"), m.figures)
+    shown = _caption(
+        m,
+        m.prose.pick(*[m.prose.term("figure")] * 2, m.prose.term("fig"), m.prose.term("figure").upper()),
+        m.figures,
+    )
     return f"#figure({image}, caption: {shown})\n\n"
 
 
@@ -225,6 +251,18 @@ def _term(m: Manuscript, depth: int) -> str:
     return f"{letter}_{m.record(m.prose.pick(*'012ijkn'))}" if shape == "index" else letter
 
 
+def remark(m: Manuscript) -> str:
+    """A paragraph in a box: framed, shaded, or white on dark."""
+    accent = m.style.accent
+    shape, ink = (
+        (f'stroke: 0.7pt + rgb("{accent}")', ""),
+        (f'fill: luma(238), stroke: (left: 3pt + rgb("{accent}"))', ""),
+        (f'fill: rgb("{accent}").lighten(88%)', ""),
+        (f'fill: rgb("{accent}")', "#set text(fill: white)\n"),
+    )[m.prose.whole(0, 3)]
+    return f"#block(inset: 7pt, width: 100%, {shape})[{ink}{paragraph(m, m.prose.whole(8, 22))}]\n\n"
+
+
 def lines(m: Manuscript, texts: list[str], align: str = "left") -> str:
     """Lines that stand as written: an address, a signature block. One text region."""
     shown = "#linebreak()".join(f"#{m.quoted(text)}" for text in texts)
@@ -235,7 +273,9 @@ def running_head(m: Manuscript, *, rule: bool | None = None) -> None:
     """A running head: one or two texts at the page's top."""
     prose = m.prose
     left = prose.pick(prose.phrase(1, 4), prose.company(), prose.long_date(), prose.reference())
-    right = prose.pick(str(prose.whole(1, 400)), f"Page {prose.whole(1, 90)}", prose.long_date(), "")
+    right = prose.pick(
+        str(prose.whole(1, 400)), f"{prose.term('page')} {prose.whole(1, 90)}", prose.long_date(), ""
+    )
     m.page_settings.append(
         f"header: [{_running(m, left, right, below=True, rule=prose.chance(0.35) if rule is None else rule)}]"
     )
@@ -248,7 +288,7 @@ def running_foot(m: Manuscript) -> None:
     left, right = (
         (str(number), ""),
         (f"- {number} -", ""),
-        (f"Page {number} of {number + prose.whole(0, 50)}", ""),
+        (f"{prose.term('page')} {number} {prose.term('of')} {number + prose.whole(0, 50)}", ""),
         (prose.company(), str(number)),
         (prose.website(), prose.phone()),
         (f"© {prose.whole(1980, 2029)} {prose.company()}", f"{number}"),
@@ -258,7 +298,7 @@ def running_foot(m: Manuscript) -> None:
 
 
 def _running(m: Manuscript, left: str, right: str, *, below: bool, rule: bool) -> str:
-    size = max(m.style.body * float(m.prose.rng.uniform(0.75, 0.95)), 9.5)
+    size = m.style.body * float(m.prose.rng.uniform(0.8, 0.95))
     style = m.prose.pick("normal", "normal", "italic")
     line = f'#line(length: 100%, stroke: 0.6pt + rgb("{m.style.accent}"))'
     if right:

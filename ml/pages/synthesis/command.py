@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import multiprocessing
 import os
 from collections import Counter
@@ -13,14 +14,19 @@ from pathlib import Path
 
 from ml.config import Params, SynthConfig, load_params, parse_params
 from ml.errors import UsageError
+from ml.models.charset import named
 from ml.pages.labels import CANONICAL
 from ml.pages.page import Page
 from ml.pages.store import PageWriter
+from ml.pages.synthesis.fonts import families
 from ml.pages.synthesis.sheet import contact_sheet
+from ml.pages.synthesis.templates import TEMPLATES
+from ml.pages.synthesis.typesetting import DUE
 from ml.progress import track
 
 #: Pages on a contact sheet.
 SHEET_PAGES = 12
+KINDS = tuple(TEMPLATES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--languages", nargs="+", metavar="CODE", help="ISO 639-1 codes of the words' languages"
     )
+    parser.add_argument("--templates", nargs="+", metavar="NAME", help=f"kinds of pages: {', '.join(KINDS)}")
+    parser.add_argument(
+        "--fonts", metavar="DIR", help="folder of `scriptorium fonts install` (default: built-in)"
+    )
     parser.add_argument(
         "--degrade", type=float, metavar="SHARE", help="share of pages that get scan degradation"
     )
@@ -47,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--preview-boxes", action="store_true", help="with the truth drawn on the sheet")
     parser.add_argument(
-        "--stats", action="store_true", help="print the share of pages that have each region label"
+        "--stats",
+        action="store_true",
+        help="print the share of pages of each region label, kind and language",
     )
     parser.add_argument(
         "--params", type=Path, metavar="FILE", help="parameters (default: params.yaml where it exists)"
@@ -57,28 +69,82 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     params = _params(args)
     config, out = params.synth, args.out
-    counts: Counter[str] = Counter()
-    words = 0
+    stats = Stats()
     shown: list[Page] = []
     with PageWriter(out) as writer:
         pages = generate(config, params.seed, args.workers or len(os.sched_getaffinity(0)))
         for page in track(pages, config.pages, "synth"):
             writer.write(page)
-            counts.update({region.label for region in page.regions or ()})
-            words += len(page.words or ())
+            stats.add(page)
             if args.preview and len(shown) < SHEET_PAGES:
                 shown.append(page)
-    print(
-        f"{out}: {config.pages} pages, {words} words ({words / config.pages:.0f} a page), seed {params.seed}"
-    )
+    each = stats.words / config.pages
+    print(f"{out}: {config.pages} pages, {stats.words} words ({each:.0f} a page), seed {params.seed}")
     if args.stats:
-        for label in CANONICAL:
-            print(f"  {label:<15} on {100 * counts[label] / config.pages:5.1f} % of the pages")
+        print(stats.text(config))
     if args.preview:
         args.preview.parent.mkdir(parents=True, exist_ok=True)
         args.preview.write_bytes(contact_sheet(shown, boxes=args.preview_boxes))
         print(f"{args.preview}: the first {len(shown)} pages")
     return 0
+
+
+class Stats:
+    """What a set of pages shows."""
+
+    def __init__(self) -> None:
+        self.pages = self.words = self.handwritten = 0
+        self.labels: Counter[str] = Counter()  # pages with each
+        self.regions: Counter[str] = Counter()  # regions of each
+        self.kinds: Counter[str] = Counter()
+        self.languages: Counter[str] = Counter()
+        self.fonts: Counter[str] = Counter()
+        self.effects: Counter[str] = Counter()
+        self.characters: Counter[str] = Counter()
+
+    def add(self, page: Page) -> None:
+        self.pages += 1
+        self.words += len(page.words or ())
+        self.handwritten += int(page.meta["handwritten"])
+        self.labels.update({region.label for region in page.regions or ()})
+        self.regions.update(region.label for region in page.regions or ())
+        self.kinds[page.meta["template"]] += 1
+        self.languages[page.meta["language"]] += 1
+        self.fonts[page.meta["font"]] += 1
+        self.effects.update(page.meta["effects"].split())
+        self.characters.update("".join(word.text for word in page.words or ()))
+
+    def text(self, config: SynthConfig) -> str:
+        """Tables of shares, and the characters of the charset that are rare or missing."""
+        lines = ["  region label      pages  regions a page"]
+        for label in CANONICAL:
+            each = self.regions[label] / self.pages
+            lines.append(f"  {label:<15} {self._share(self.labels[label])} {each:8.1f}")
+        for title, counts in (
+            ("kind of page", self.kinds),
+            ("language", self.languages),
+            ("degradation", self.effects),
+        ):
+            lines.append(f"  {title}")
+            lines += [f"    {name:<22} {self._share(count)}" for name, count in counts.most_common()]
+        symbols = named(config.charset).symbols
+        missing = [symbol for symbol in symbols if not self.characters[symbol]]
+        rarest = min(self.characters[symbol] for symbol in symbols)
+        total = sum(self.characters.values())
+        lines.append(f"  {len(self.fonts)} fonts, {self.handwritten} words by hand, {total} characters")
+        found = (
+            f"{len(missing)} are missing: {' '.join(missing)}"
+            if missing
+            else f"the rarest stands {rarest} times"
+        )
+        turns = -(-len(symbols) // DUE)
+        lines.append(
+            f"  charset {config.charset}: {len(symbols)} characters, each on every {turns}th page; here {found}"
+        )
+        return "\n".join(lines)
+
+    def _share(self, count: int) -> str:
+        return f"{100 * count / self.pages:6.1f} %"
 
 
 def generate(config: SynthConfig, seed: int, workers: int = 1) -> Iterator[Page]:
@@ -115,6 +181,8 @@ def _params(args: argparse.Namespace) -> Params:
         "long_edge": args.long_edge,
         "body_px": args.body_px,
         "languages": args.languages,
+        "templates": args.templates,
+        "fonts": args.fonts,
         "degrade": args.degrade,
     }
     values = base.model_dump()
@@ -129,6 +197,12 @@ def _params(args: argparse.Namespace) -> Params:
         )
     if params.synth.long_edge < 480 or params.synth.long_edge > 4000:
         raise UsageError(f"--long-edge {params.synth.long_edge}: must be from 480 to 4000 pixels")
+    unknown = [name for name in params.synth.templates if name not in KINDS]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], KINDS, n=1, cutoff=0)[0]
+        raise UsageError(f"synth.templates: no kind of page is called '{unknown[0]}'; did you mean '{near}'?")
+    named(params.synth.charset)  # raises for an unknown one
+    families(params.synth.fonts)
     if args.workers < 0:
         raise UsageError(f"--workers {args.workers}: must be 0 (one a core) or more")
     return params

@@ -1,12 +1,13 @@
-"""The fonts that pages are set in: those of Typst and of the packages we depend on, never the machine's own.
+"""The fonts that pages are set in: those of packages we depend on or, by choice, a folder of installed ones.
 
-So page `i` of seed `s` is the same on every machine.
+Never the machine's own, so page `i` of seed `s` is the same on every machine that has the same folder.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -14,15 +15,20 @@ from typing import NamedTuple
 import pymupdf_fonts
 import typst
 
+from ml.errors import InputError
+
+#: List of the families in an installed folder; `ml.pages.synthesis.font_install` writes it.
+CATALOGUE = "fonts.json"
+
 
 class Family(NamedTuple):
     """A font family and the role that it can play."""
 
     name: str
-    kind: str  # serif, sans or mono
+    kind: str  # serif, sans, mono or hand
 
 
-FAMILIES = (
+BUILT_IN = (
     Family("Caladea", "serif"),
     Family("DejaVu Serif", "serif"),
     Family("Libertinus Serif", "serif"),
@@ -32,6 +38,8 @@ FAMILIES = (
     Family("DejaVu Sans", "sans"),
     Family("Hanken Grotesk", "sans"),
     Family("Lato", "sans"),
+    Family("Manrope", "sans"),
+    Family("Roboto", "sans"),
     Family("Source Sans Pro", "sans"),
     Family("FiraGO", "sans"),
     Family("Noto Sans", "sans"),
@@ -41,14 +49,20 @@ FAMILIES = (
     Family("Fira Mono", "mono"),
     Family("Space Mono", "mono"),
     Family("Ubuntu Mono", "mono"),
+    Family("Intuitive", "hand"),
 )
+#: Who draws the characters that a family lacks: these have every character of our charsets.
+FALLBACK = {"serif": "DejaVu Serif", "sans": "DejaVu Sans", "mono": "DejaVu Sans Mono", "hand": "DejaVu Sans"}
 #: Package, folder in it, and which of its files.
 _SOURCES = (
     ("matplotlib", "mpl-data/fonts/ttf", "DejaVu*.ttf"),
     ("matplotlib", "mpl-data/fonts/ttf", "STIXGeneral*.ttf"),
     ("font_caladea", "files", "*.ttf"),
     ("font_hanken_grotesk", "files", "*.otf"),
+    ("font_intuitive", "files", "*.ttf"),
     ("font_lato", "files", "*.ttf"),
+    ("font_manrope", "files", "Manrope-[BMRS]*.ttf"),  # the variable face beside them draws no weights
+    ("font_roboto", "files", "*.ttf"),
     ("font_source_sans_pro", "files", "*.ttf"),  # the .otf beside them are the same faces
     ("font_source_serif_pro", "files", "*.ttf"),
 )
@@ -62,8 +76,26 @@ _PACKED = (
 
 
 @functools.cache
-def compiler() -> typst.Compiler:
-    """This process's Typst, with `FAMILIES` loaded and nothing else to read."""
+def families(installed: str | None = None) -> tuple[Family, ...]:
+    """The families to draw from: the built-in ones and those of the folder `installed`.
+
+    Raises InputError when the folder has no catalogue.
+    """
+    if installed is None:
+        return BUILT_IN
+    path = Path(installed) / CATALOGUE
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))["families"]
+        return BUILT_IN + tuple(Family(str(row["name"]), str(row["kind"])) for row in listed)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: no catalogue of fonts ({error}); run `scriptorium fonts install`"
+        ) from error
+
+
+@functools.cache
+def compiler(installed: str | None = None) -> typst.Compiler:
+    """This process's Typst, with `families(installed)` loaded and nothing else to read."""
     # Typst takes folders, and takes every font in them; links choose the files.
     folder = _folder()
     for package, inner, pattern in _SOURCES:
@@ -71,11 +103,15 @@ def compiler() -> typst.Compiler:
         if spec is None or spec.origin is None:
             raise RuntimeError(f"the package {package} is not installed; run `make setup`")
         for file in sorted((Path(spec.origin).parent / inner).glob(pattern)):
-            (Path(folder.name) / file.name).symlink_to(file)
+            link = Path(folder.name) / file.name
+            if not link.is_symlink():
+                link.symlink_to(file)
     for name in _PACKED:
         (Path(folder.name) / f"{name}.ttf").write_bytes(pymupdf_fonts.fontbuffers[name]())
-    fonts = typst.Fonts(include_system_fonts=False, font_paths=[folder.name])
-    missing = {family.name for family in FAMILIES} - set(fonts.families())
+    fonts = typst.Fonts(
+        include_system_fonts=False, font_paths=[folder.name, *([installed] if installed else [])]
+    )
+    missing = {family.name for family in families(installed)} - set(fonts.families())
     if missing:
         raise RuntimeError(
             f"fonts missing from the installed packages: {', '.join(sorted(missing))}; run `make setup`"

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
-import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from faker import Faker
-from wordfreq import get_frequency_dict
 
-from ml.errors import UsageError
+from ml.pages.synthesis.lexicon import lexicon, words_with
+from ml.pages.synthesis.terms import term
+from ml.pages.synthesis.tokens import Tokens
 
-#: Words of a language that are drawn from, most frequent first.
-VOCABULARY = 12_000
-#: Frequencies are raised to this power: at 1 the twenty commonest words make up half of a page, and a reader
-#: learns those twenty; at 0 no page looks like language.
-FLATTENING = 0.75
-#: Words with these stems are not set on pages that people show each other.
-_UNFIT = (
-    "fuck", "shit", "cunt", "nigg", "porn", "whore", "slut", "bitch", "rape", "nazi", "fag", "penis", "dick",
-    "sex", "piss", "jew", "suicid", "kill", "murder", "terror", "negro", "bastard", "naked", "nude",
-    "erotic", "holocaust",
-)  # fmt: skip
 _LOCALES = {
     "en": "en_US",
     "de": "de_DE",
@@ -33,36 +21,7 @@ _LOCALES = {
     "nl": "nl_NL",
     "pt": "pt_PT",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Lexicon:
-    """Words of one language and the cumulative share up to each."""
-
-    words: tuple[str, ...]
-    cumulative: np.ndarray
-
-
-@functools.cache
-def lexicon(language: str) -> Lexicon:
-    """The lexicon of an ISO 639-1 language. Raises UsageError for one without word frequencies."""
-    try:
-        frequencies = get_frequency_dict(language, wordlist="small")
-    except LookupError:
-        raise UsageError(
-            f"synth.languages: no word frequencies for '{language}'; use ISO 639-1 codes such as en"
-        ) from None
-    if language == "en":  # no café: English readers' charsets have no accents
-        frequencies = {word: share for word, share in frequencies.items() if word.isascii()}
-    words = sorted(filter(_fit, frequencies), key=lambda word: (-frequencies[word], word))[:VOCABULARY]
-    shares = np.array([frequencies[word] for word in words]) ** FLATTENING
-    return Lexicon(tuple(words), np.cumsum(shares / shares.sum()))
-
-
-def _fit(word: str) -> bool:
-    letters = word.replace("'", "").replace("-", "")
-    single = len(word) == 1 and word not in {"a", "i", "y", "e", "o"}
-    return letters.isalpha() and not single and len(word) <= 16 and not any(stem in word for stem in _UNFIT)
+_BRACKETS = {"en": "“”", "de": "„“", "fr": "«»", "es": "«»", "it": "«»", "nl": "“”", "pt": "«»"}
 
 
 @functools.cache
@@ -70,24 +29,23 @@ def _faker(language: str) -> Faker:
     return Faker(_LOCALES.get(language, "en_US"))
 
 
-class Prose:
-    """Draws text. Everything it says is a function of `rng` and `language`."""
+class Prose(Tokens):
+    """Draws text. Everything it says is a function of `rng`, `language` and the characters that are `due`.
 
-    def __init__(self, rng: np.random.Generator, language: str = "en") -> None:
-        self.rng = rng
+    `due` holds characters that the page must show; sentences use them up. `shown` keeps them all.
+    """
+
+    def __init__(self, rng: np.random.Generator, language: str = "en", due: Iterable[str] = ()) -> None:
+        super().__init__(rng, language)
         self.lexicon = lexicon(language)
         self.fake = _faker(language)
         self.fake.seed_instance(int(rng.integers(2**31)))
+        self.shown = tuple(due)
+        self.due = list(self.shown)
 
-    def chance(self, probability: float) -> bool:
-        return bool(self.rng.random() < probability)
-
-    def pick(self, *choices: str) -> str:
-        return choices[int(self.rng.integers(len(choices)))]
-
-    def whole(self, low: int, high: int) -> int:
-        """A whole number in [low, high]."""
-        return int(self.rng.integers(low, high + 1))
+    def term(self, name: str) -> str:
+        """A paper's fixed word in this language."""
+        return term(name, self.language)
 
     def words(self, count: int) -> list[str]:
         """Plain words, no word twice in a row."""
@@ -99,36 +57,56 @@ class Prose:
             for draw in draws:
                 word = self.lexicon.words[min(int(draw), len(self.lexicon.words) - 1)]
                 if not found or found[-1] != word:
-                    found.append("I" if word == "i" else word)
+                    found.append("I" if word == "i" and self.language == "en" else word)
         return found
 
     def sentence(self, count: int) -> list[str]:
         """About `count` tokens with capitals, commas, quotes, brackets, numbers, and an end mark."""
         tokens = self.words(count)
+        draws = self.rng.random(len(tokens))
         for index in range(1, len(tokens)):
-            if self.chance(0.07):
+            draw = draws[index]
+            if draw < 0.07:
                 tokens[index] = self.number_like()
-            elif self.chance(0.06):
+            elif draw < 0.13:
                 tokens[index] = tokens[index].capitalize()
-            elif self.chance(0.01):
+            elif draw < 0.14:
                 tokens[index] = tokens[index].upper()
-            elif self.chance(0.012):
+            elif draw < 0.152:
                 tokens[index] = f"{tokens[index]}-{self.words(1)[0]}"
         tokens[0] = tokens[0][:1].upper() + tokens[0][1:]
-        for index in range(1, len(tokens) - 1):
-            if self.chance(0.07):
-                tokens[index] += self.pick(",", ",", ",", ",", ";", ":")
+        for index in np.flatnonzero(self.rng.random(len(tokens))[1:-1] < 0.07) + 1:
+            tokens[index] += self.pick(",", ",", ",", ",", ";", ":")
         if count > 6 and self.chance(0.12):
             start = self.whole(1, count - 4)
             stop = start + self.whole(0, 2)
-            left, right = ("()", '""', "''", "[]", "“”")[
-                int(self.rng.choice(5, p=[0.45, 0.3, 0.1, 0.1, 0.05]))
+            quotes = _BRACKETS.get(self.language, "“”")
+            left, right = ("()", '""', "''", "[]", quotes)[
+                int(self.rng.choice(5, p=[0.45, 0.25, 0.1, 0.1, 0.1]))
             ]
             tokens[start], tokens[stop] = left + tokens[start], tokens[stop] + right
         if count > 8 and self.chance(0.06):
             tokens.insert(self.whole(2, count - 3), self.pick("–", "—", "-", "&", "/"))
         tokens[-1] += self.pick(*"......!?:.")
+        if self.due:
+            tokens.insert(self.whole(1, len(tokens) - 1), self.rare(self.due.pop()))
         return tokens
+
+    def rare(self, character: str) -> str:
+        """A token that shows `character` where print would have it."""
+        if character.isalpha():
+            lower = character.lower()
+            words = words_with(lower) if len(lower) == 1 else ()
+            if not words or (len(lower.upper()) > 1 and character != lower):
+                return character + self.words(1)[0]
+            word = self.pick(*words)
+            if character == lower:
+                return word
+            return word.upper() if self.chance(0.4) or word[0] != lower else character + word[1:]
+        if character.isdigit():
+            return str(self.whole(1, 99)) + character
+        word = self.words(1)[0]
+        return self.pick(character + str(self.whole(1, 99)), word + character, character + word)
 
     def text(self, count: int) -> str:
         """Sentences of about `count` words together."""
@@ -156,74 +134,6 @@ class Prose:
         words = self.words(1 if self.chance(0.7) else 2)
         return " ".join([words[0].capitalize(), *words[1:]])
 
-    def number_like(self) -> str:
-        """A number as it stands in running text."""
-        kind = self.whole(0, 9)
-        if kind <= 2:
-            return str(self.whole(0, 120))
-        if kind == 3:
-            return str(self.whole(1850, 2029))
-        return (self.amount, self.percent, self.decimal, self.date, self.reference, self.time)[kind - 4]()
-
-    def amount(self) -> str:
-        """Money, from cents to millions."""
-        value = 10 ** float(self.rng.uniform(0, 5.5))
-        body = f"{value:,.2f}" if self.chance(0.75) else f"{math.floor(value):,}"
-        sign = self.pick("$", "$", "€", "£", "")
-        if not sign:
-            return body
-        return sign + body if sign != "€" or self.chance(0.6) else body + sign
-
-    def figure(self) -> str:
-        """A number as it stands in a table."""
-        return self.pick(
-            str(self.whole(0, 9999)),
-            f"{self.rng.uniform(0, 100):.1f}",
-            f"{self.rng.uniform(0, 1000):,.2f}",
-            self.percent(),
-        )
-
-    def percent(self) -> str:
-        return f"{self.whole(0, 100)}%" if self.chance(0.5) else f"{self.rng.uniform(0, 100):.1f}%"
-
-    def decimal(self) -> str:
-        return f"{self.rng.uniform(0, 20):.{self.whole(1, 3)}f}"
-
-    def time(self) -> str:
-        return f"{self.whole(0, 23):02d}:{self.whole(0, 59):02d}"
-
-    def date(self) -> str:
-        """A date in one token."""
-        day, month, year = self.whole(1, 28), self.whole(1, 12), self.whole(1950, 2029)
-        return self.pick(
-            f"{day:02d}/{month:02d}/{year}",
-            f"{year}-{month:02d}-{day:02d}",
-            f"{day}.{month}.{year}",
-            f"{day:02d}-{month:02d}-{year % 100:02d}",
-        )
-
-    def long_date(self) -> str:
-        # Not Faker's date: that one depends on today.
-        day = datetime.date(self.whole(1950, 2029), self.whole(1, 12), self.whole(1, 28))
-        return self.pick(
-            f"{day:%B} {day.day}, {day.year}",
-            f"{day.day} {day:%B} {day.year}",
-            f"{day:%a}, {day.day} {day:%b} {day.year}",
-            self.date(),
-        )
-
-    def reference(self) -> str:
-        """A document or part number."""
-        letters = "".join(chr(65 + int(n)) for n in self.rng.integers(26, size=self.whole(1, 3)))
-        return self.pick(
-            f"{letters}-{self.whole(100, 99999)}",
-            f"#{self.whole(1000, 999999)}",
-            f"{letters}{self.whole(1, 999)}",
-            f"{self.whole(10, 99)}/{letters}",
-            f"§{self.whole(1, 40)}",
-            f"{self.whole(1, 9)}.{self.whole(1, 9)}.{self.whole(0, 20)}",
-        )
-
     def name(self) -> str:
         name = self.fake.name()
         return name if self.chance(0.6) else f"{name[0]}. {name.split()[-1]}"
@@ -233,13 +143,6 @@ class Prose:
 
     def email(self) -> str:
         return self.fake.email()
-
-    def phone(self) -> str:
-        return self.pick(
-            f"+{self.whole(1, 99)} {self.whole(100, 999)} {self.whole(1000000, 9999999)}",
-            f"({self.whole(200, 999)}) {self.whole(200, 999)}-{self.whole(1000, 9999)}",
-            f"{self.whole(100, 999)}-{self.whole(100, 999)}-{self.whole(1000, 9999)}",
-        )
 
     def address(self) -> list[str]:
         """Street, and town with its code."""

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ml.pages.synthesis import blocks
+from ml.pages.synthesis.books import book, catalogue, contents, formulas, legal, report, typescript
 from ml.pages.synthesis.manuscript import Manuscript
-from ml.pages.synthesis.office import form, invoice, letter
+from ml.pages.synthesis.office import form, invoice, letter, questionnaire, receipt, statement
+
+#: A4 and Letter most, then Legal, A5-like books, and what is cut by hand.
+SHEETS = (210 / 297, 210 / 297, 210 / 297, 8.5 / 11, 8.5 / 11, 8.5 / 14, 0.66, 0.8)
+_MIXED = (*SHEETS, 297 / 210)
+_BOOKS = (0.6, 0.63, 0.66, 0.7, 0.74)
+_SLIDES = (4 / 3, 16 / 9, 3 / 2)
+_STRIPS = (0.36, 0.42, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A kind of page: how it is composed, how often it is drawn, and whether it lies on its side."""
+    """A kind of page: how it is composed, how often it is drawn, and its sheets' width over height."""
 
     compose: Callable[[Manuscript], None]
     weight: float
-    landscape: bool = False
+    ratios: tuple[float, ...] = SHEETS
 
 
 def _measure(m: Manuscript, columns: int = 1) -> float:
@@ -84,7 +92,7 @@ def article(m: Manuscript) -> None:
         if m.prose.chance(0.7):
             m.add(_authors(m, m.prose.pick("left", "center")))
         if m.prose.chance(0.5):
-            lead = f'#strong({m.quoted("Abstract.")})#" "'
+            lead = f'#strong({m.quoted(m.prose.term("abstract") + ".")})#" "'
             inset = m.prose.pick("0", "1", "2")
             m.add(f"#block(inset: (x: {inset}em))[{lead}{blocks.paragraph(m, 25)}]")
     _sections(m, _measure(m))
@@ -92,17 +100,31 @@ def article(m: Manuscript) -> None:
 
 def article_two_columns(m: Manuscript) -> None:
     """A paper in two columns, title and authors across both."""
+    _in_columns(m, 2)
+
+
+def article_three_columns(m: Manuscript) -> None:
+    """A journal's page in three columns."""
+    m.style = replace(
+        m.style, body=round(m.style.body * 0.92, 2), justify=m.style.justify or m.prose.chance(0.5)
+    )
+    _in_columns(m, 3)
+
+
+def _in_columns(m: Manuscript, columns: int) -> None:
     blocks.running(m)
-    m.page_settings.append("columns: 2")
-    m.add(f"#set columns(gutter: {m.style.width / 12:.1f}pt)")
+    m.page_settings.append(f"columns: {columns}")
+    gutter = m.style.width / (12 if columns == 2 else 22)
+    m.add(f"#set columns(gutter: {gutter:.1f}pt)")
     if m.prose.chance(0.75):
         align = m.prose.pick("left", "center")
         m.add('#place(top, scope: "parent", float: true, clearance: 1.2em)[#block(width: 100%)[')
         m.add(blocks.title(m), _authors(m, align), "]]")
     if m.prose.chance(0.4):
-        m.add(f"#strong({m.quoted(m.prose.pick('Abstract', 'Summary'))})\n\n", blocks.paragraph(m, 22))
-    # Half of the pages break the column where a full text would; the others run on as far as they go.
-    _sections(m, _measure(m, 2), turn=m.left // 2 if m.prose.chance(0.7) else 0)
+        m.add(f"#strong({m.quoted(m.prose.term('abstract'))})\n\n", blocks.paragraph(m, 22))
+    measure = (m.style.width - 2 * m.style.margin_x - (columns - 1) * gutter) / columns
+    # Most pages break their first column where a full text would; the others run on as far as they go.
+    _sections(m, measure, turn=m.left * (columns - 1) // columns if m.prose.chance(0.7) else 0)
 
 
 def figures(m: Manuscript) -> None:
@@ -138,23 +160,11 @@ def manual(m: Manuscript) -> None:
         if m.left < 14:
             break
         if kind == "remark":
-            m.add(_remark(m))
+            m.add(blocks.remark(m))
         else:
             _extra(m, kind, _measure(m))
         if prose.chance(0.6) and m.left > 12:
             m.add(blocks.paragraph(m, prose.whole(8, 26), note=prose.chance(0.25)))
-
-
-def _remark(m: Manuscript) -> str:
-    """A paragraph in a box: framed, shaded, or white on dark."""
-    accent = m.style.accent
-    shape, ink = (
-        (f'stroke: 0.7pt + rgb("{accent}")', ""),
-        (f'fill: luma(238), stroke: (left: 3pt + rgb("{accent}"))', ""),
-        (f'fill: rgb("{accent}").lighten(88%)', ""),
-        (f'fill: rgb("{accent}")', "#set text(fill: white)\n"),
-    )[m.prose.whole(0, 3)]
-    return f"#block(inset: 7pt, width: 100%, {shape})[{ink}{blocks.paragraph(m, m.prose.whole(8, 22))}]\n\n"
 
 
 def tables(m: Manuscript) -> None:
@@ -218,14 +228,25 @@ def slide(m: Manuscript) -> None:
 
 
 TEMPLATES = {
-    "article": Template(article, 2.0),
+    "article": Template(article, 1.6),
     "article_two_columns": Template(article_two_columns, 2.0),
-    "letter": Template(letter, 1.4),
-    "invoice": Template(invoice, 1.4),
+    "article_three_columns": Template(article_three_columns, 0.7),
+    "report": Template(report, 1.4),
+    "letter": Template(letter, 1.2),
+    "invoice": Template(invoice, 1.3),
+    "receipt": Template(receipt, 0.6, _STRIPS),
+    "statement": Template(statement, 0.8, _MIXED),
     "form": Template(form, 1.2),
-    "figures": Template(figures, 1.4),
-    "manual": Template(manual, 1.8),
-    "tables": Template(tables, 1.1),
-    "newspaper": Template(newspaper, 0.9),
-    "slide": Template(slide, 0.6, landscape=True),
+    "questionnaire": Template(questionnaire, 0.6),
+    "figures": Template(figures, 1.2, _MIXED),
+    "manual": Template(manual, 1.5),
+    "tables": Template(tables, 1.0, _MIXED),
+    "newspaper": Template(newspaper, 0.8),
+    "slide": Template(slide, 0.7, _SLIDES),
+    "book": Template(book, 1.1, _BOOKS),
+    "legal": Template(legal, 0.8),
+    "contents": Template(contents, 0.5),
+    "catalogue": Template(catalogue, 0.6, _MIXED),
+    "formulas": Template(formulas, 0.8),
+    "typescript": Template(typescript, 0.8),
 }
