@@ -189,7 +189,7 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
 
     network = system.network
     optimizer = torch.optim.AdamW(
-        parameter_groups(network, config), lr=config.lr, betas=(0.9, 0.999), eps=1e-8
+        parameter_groups(network, config), lr=config.lr, betas=(0.9, 0.999), eps=1e-8, fused=True
     )
     module, optimizer = fabric.setup(system, optimizer, move_to_device=True)  # type: ignore[arg-type]
     module.mark_forward_method("loss")
