@@ -5,9 +5,12 @@ Never the machine's own, so page `i` of seed `s` is the same on every machine th
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
 import importlib.util
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -96,29 +99,41 @@ def families(installed: str | None = None) -> tuple[Family, ...]:
 @functools.cache
 def compiler(installed: str | None = None) -> typst.Compiler:
     """This process's Typst, with `families(installed)` loaded and nothing else to read."""
-    # Typst takes folders, and takes every font in them; links choose the files.
-    folder = _folder()
-    for package, inner, pattern in _SOURCES:
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise RuntimeError(f"the package {package} is not installed; run `make setup`")
-        for file in sorted((Path(spec.origin).parent / inner).glob(pattern)):
-            link = Path(folder.name) / file.name
-            if not link.is_symlink():
-                link.symlink_to(file)
-    for name in _PACKED:
-        (Path(folder.name) / f"{name}.ttf").write_bytes(pymupdf_fonts.fontbuffers[name]())
-    fonts = typst.Fonts(
-        include_system_fonts=False, font_paths=[folder.name, *([installed] if installed else [])]
-    )
+    folder = str(_built_in())
+    fonts = typst.Fonts(include_system_fonts=False, font_paths=[folder, *([installed] if installed else [])])
     missing = {family.name for family in families(installed)} - set(fonts.families())
     if missing:
         raise RuntimeError(
             f"fonts missing from the installed packages: {', '.join(sorted(missing))}; run `make setup`"
         )
-    return typst.Compiler(root=folder.name, font_paths=fonts, ignore_system_fonts=True)
+    return typst.Compiler(root=folder, font_paths=fonts, ignore_system_fonts=True)
 
 
 @functools.cache
-def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="scriptorium-fonts-")
+def _built_in() -> Path:
+    """A folder with the built-in faces, made once in the user's cache: Typst takes folders, and every font in them."""
+    links = {}
+    for package, inner, pattern in _SOURCES:
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise RuntimeError(f"the package {package} is not installed; run `make setup`")
+        for file in sorted((Path(spec.origin).parent / inner).glob(pattern)):
+            links[file.name] = file
+    parts = [f"{name} {file} {file.stat().st_size}" for name, file in sorted(links.items())]
+    digest = hashlib.sha256("\n".join([*parts, *_PACKED, pymupdf_fonts.__file__]).encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scriptorium"
+    folder = cache / f"fonts-{digest}"
+    if folder.exists():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fonts-", dir=cache, ignore_cleanup_errors=True) as beside:
+        for name, file in links.items():
+            (Path(beside) / name).symlink_to(file)
+        for name in _PACKED:
+            (Path(beside) / f"{name}.ttf").write_bytes(pymupdf_fonts.fontbuffers[name]())
+        # Whoever is first names it; the others' copies are the same, and go. (A full folder cannot be renamed over.)
+        with contextlib.suppress(OSError):
+            Path(beside).rename(folder)
+    if not folder.exists():
+        raise RuntimeError(f"{folder}: cannot be made; is {cache} writable?")
+    return folder
