@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
     built = build(train, args.out, params.cache, seed=params.seed, workers=args.workers)
     args.metrics.parent.mkdir(parents=True, exist_ok=True)
     write_text(args.metrics, json.dumps(asdict(built), indent=1) + "\n")
+    fit = "" if built.variants == built.asked else f" (of {built.asked}: cache.budget_gb holds no more)"
     print(
-        f"{args.out}: {built.variants} variants of {built.pages} pages, {built.bytes / 1e6:.0f} MB; "
+        f"{args.out}: {built.variants} variants{fit} of {built.pages} pages, {built.bytes / 1e6:.0f} MB; "
         f"{built.computed} computed, {built.reused} reused, {built.dropped} dropped in {built.seconds:.1f} s"
     )
     return 0

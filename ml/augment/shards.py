@@ -118,17 +118,21 @@ def _fill(job: Job) -> int:
                 raise KeyboardInterrupt
             place = job.found.get(record.key)
             if place is not None:
-                frame = bytes(_map(place.file)[place.start : place.stop])
+                data = bytes(_map(place.file)[place.start : place.stop])
             else:
                 if decoded != record.page:
                     pixels, decoded = _store(job.store)[record.row].pixels(), record.page
-                seed = variant_seed(job.seed, record.page, record.variant)
-                varied = _transform(job.pipeline)(pixels, seed)
-                frame = records.encode(varied, page=record.page, variant=record.variant, key=record.key)
-            _write_all(file.fileno(), frame)
+                data = frame(record, pixels, job.seed, job.pipeline)
+            _write_all(file.fileno(), data)
         os.fsync(file.fileno())
     part.replace(job.target)
     return job.pages
+
+
+def frame(record: Wanted, pixels: np.ndarray, seed: int, pipeline: str) -> bytes:
+    """The record of a page, uint8 (H, W, 3), as it lies in a shard. `pipeline`: see `Job`."""
+    varied = _transform(pipeline)(pixels, variant_seed(seed, record.page, record.variant))
+    return records.encode(varied, page=record.page, variant=record.variant, key=record.key)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

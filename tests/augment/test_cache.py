@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +28,6 @@ def digest(directory: Path) -> str:
     for path in sorted(directory.iterdir()):
         whole.update(path.name.encode() + b"\0" + path.read_bytes())
     return whole.hexdigest()
-
-
-def largest_part(directory: Path) -> int:
-    """Bytes of the largest shard in the making. A part may be renamed while we look."""
-    with contextlib.suppress(FileNotFoundError):
-        return max((path.stat().st_size for path in directory.glob("*.part")), default=0)
-    return 0
 
 
 def make(
@@ -141,25 +131,68 @@ def test_a_build_that_dies_goes_on_where_it_stopped(
     assert digest(tmp_path / "cache") == digest(tmp_path / "whole")
 
 
-def test_a_killed_process_leaves_a_folder_that_the_next_run_finishes(tmp_path: Path) -> None:
-    store = write_store(tmp_path / "data" / "train", [small_page(n, (480, 640)) for n in range(24)])
-    (tmp_path / "params.yaml").write_text("cache: {variants: 20}\n")
-    cache = tmp_path / "cache"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ml.cli", "cache", "--data", store.parent, "--out", cache,
-         "--metrics", tmp_path / "metrics.json", "--params", tmp_path / "params.yaml"],
-        start_new_session=True,
-    )  # fmt: skip
-    while process.poll() is None and not largest_part(cache):
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    config = CacheConfig(variants=20)  # pyright: ignore[reportCallIssue]
-    built = build(store, cache, config, seed=7, workers=0)
-    assert 0 < built.reused < 480 and built.computed + built.reused == 480
-    assert all(
-        AugmentationCache(cache).image(page.id, 19).shape == (640, 480, 3) for page in PageStore(store)
-    )
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from ml.augment import records
+from ml.augment.build import build
+from ml.config import CacheConfig
+
+encode, made = records.encode, 0
+
+def dying(*args, **kwargs):
+    global made
+    made += 1
+    if made == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return encode(*args, **kwargs)
+
+records.encode = dying
+build(Path(sys.argv[1]), Path(sys.argv[2]), CacheConfig(variants=2), seed=3, workers=0)
+"""
+
+
+def test_a_killed_process_leaves_a_folder_that_the_next_run_finishes(store: Path, tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", DYING, store, tmp_path / "cache"], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    built = make(store, tmp_path / "cache")
+    assert (built.computed, built.reused) == (9, 5)
+    make(store, tmp_path / "whole")
+    assert digest(tmp_path / "cache") == digest(tmp_path / "whole")
+
+
+def budget(variants: int, size: float) -> CacheConfig:
+    """A configuration that asks for `variants` and may take `size` bytes."""
+    return CacheConfig(variants=variants, budget_gb=size / 1e9)  # pyright: ignore[reportCallIssue]
+
+
+def test_a_budget_takes_the_highest_variants_of_all_pages(store: Path, tmp_path: Path) -> None:
+    two = make(store, tmp_path / "two")
+    five = make(store, tmp_path / "cache", config=budget(5, 1e9))
+    limit = 1.3 * two.bytes
+    built = make(store, tmp_path / "cache", config=budget(5, limit))
+    assert (built.asked, built.variants, built.computed, built.reused, built.dropped) == (5, 2, 0, 14, 21)
+    assert built.bytes <= limit < five.bytes
+    cache, whole = AugmentationCache(tmp_path / "cache"), AugmentationCache(tmp_path / "two")
+    assert (cache.variants, len(cache)) == (2, 7)
+    assert json.loads((tmp_path / "cache" / "manifest.json").read_text())["asked"] == 5
+    assert all(np.array_equal(cache.image(page, 1), whole.image(page, 1)) for page in whole.ids)
+    assert make(store, tmp_path / "cache", config=budget(5, limit)).computed == 0
+
+
+def test_a_budget_holds_although_the_sample_promised_too_much(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = make(store, tmp_path / "two")
+    monkeypatch.setattr("ml.augment.build._affordable", lambda *_: 3)
+    built = make(store, tmp_path / "cache", config=budget(3, two.bytes))
+    assert (built.variants, built.bytes) == (2, two.bytes)
+    assert AugmentationCache(tmp_path / "cache").variants == 2
+
+
+def test_a_budget_below_one_variant_is_refused_with_what_it_takes(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"one variant of its pages takes .* GB.*cache\.budget_gb"):
+        make(store, tmp_path / "cache", config=budget(2, 1000))
 
 
 def test_a_damaged_record_is_refused_on_read_and_made_again_on_build(store: Path, tmp_path: Path) -> None:
