@@ -21,7 +21,6 @@ from ml.pages.readers.pdf_words import fold
 from ml.pages.readers.rendering import render
 from ml.pages.store import PageStore
 from ml.pages.synthesis.command import generate
-from ml.pages.synthesis.degradation import degrade
 from ml.pages.synthesis.fonts import BUILT_IN, compiler
 from ml.pages.synthesis.lexicon import lexicon
 from ml.pages.synthesis.manuscript import font, literal
@@ -224,28 +223,6 @@ def test_words_printed_over_one_another_are_found_out():
     over = replace(made.layout, words=(one, replace(two, box=one.box), *rest))
     assert _overprinted(made.layout) == ""
     assert _overprinted(over) == f"'{one.text}' is printed over '{two.text}'"
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_degradation_moves_the_truth_with_the_page(seed):
-    """Ink of every word stays in its box: it is darker there than right above."""
-    made = setting("article", seed % 3)
-    pixels, words, regions, quality = degrade(
-        np.random.default_rng(seed), made.pixels, made.layout.words, made.layout.regions or ()
-    )
-    assert pixels.shape == made.pixels.shape and pixels.dtype == np.uint8
-    assert [w.text for w in words] == [w.text for w in made.layout.words]
-    assert [r.label for r in regions] == [r.label for r in made.layout.regions or ()]
-    assert quality is None or 40 <= quality <= 95
-    gray = pixels.astype(float).mean(axis=2)
-    height, width = gray.shape
-    darker = []
-    for word in words:
-        x1, y1, x2, y2 = (round(v) for v in word.box)
-        assert 0 <= word.box[0] < word.box[2] <= width and 0 <= word.box[1] < word.box[3] <= height
-        ink, above = np.percentile(gray[y1:y2, x1:x2], 5), gray[max(y1 - 3, 0) : y1, x1:x2]
-        darker.append(not above.size or ink < np.median(above) - 10)
-    assert np.mean(darker) > 0.95
 
 
 def test_degraded_pages_are_the_share_asked_for():

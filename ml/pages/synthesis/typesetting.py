@@ -17,7 +17,7 @@ from ml.pages.page import Page, page_id
 from ml.pages.readers.pdf_layout import PageLayout, layout_of
 from ml.pages.readers.pdf_words import fold
 from ml.pages.readers.rendering import encode_jpeg, encode_png, render
-from ml.pages.synthesis.degradation import degrade
+from ml.pages.synthesis.degradation import Degraded, degrade
 from ml.pages.synthesis.fonts import compiler, families
 from ml.pages.synthesis.manuscript import Manuscript, draw_style
 from ml.pages.synthesis.prose import Prose
@@ -78,10 +78,11 @@ def make_page(seed: int, index: int, config: SynthConfig) -> Page:
     setting = set_page(seed, index, config)
     words, regions = setting.layout.words, setting.layout.regions or ()
     rng = np.random.default_rng([seed, index, ATTEMPTS])
-    pixels, quality, effects = setting.pixels, None, ()
+    worn = Degraded(setting.pixels, words, regions, None, ())
     if rng.random() < config.degrade:
-        pixels, words, regions, quality = degrade(rng, pixels, words, regions)
-    image = encode_png(pixels) if quality is None else encode_jpeg(pixels, quality)
+        worn = degrade(rng, setting.pixels, words, regions)
+    pixels = worn.pixels
+    image = encode_png(pixels) if worn.quality is None else encode_jpeg(pixels, worn.quality)
     height, width = pixels.shape[:2]
     style = setting.manuscript.style
     return Page(
@@ -90,8 +91,8 @@ def make_page(seed: int, index: int, config: SynthConfig) -> Page:
         width=width,
         height=height,
         image=image,
-        words=words,
-        regions=regions,
+        words=worn.words,
+        regions=worn.regions,
         provenance="synthetic",
         source=f"synth seed {seed} page {index}",
         meta={
@@ -99,7 +100,7 @@ def make_page(seed: int, index: int, config: SynthConfig) -> Page:
             "font": style.family.name,
             "language": style.language,
             "handwritten": str(setting.manuscript.handwritten),
-            "effects": " ".join(effects),
+            "effects": " ".join(worn.effects),
         },
     )
 
