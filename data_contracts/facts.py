@@ -6,8 +6,11 @@ decode) is null, and rules pass over nulls.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import multiprocessing
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,10 +20,13 @@ from data_contracts.likeness import fingerprint, first_twins
 from ml.models.charset import Charset
 from ml.pages.page import Page, Region, Word, decode, page_id
 from ml.pages.store import PageStore
-from ml.progress import track
+from ml.progress import Meter
 
 #: Grey levels from the paper's (the page's median) at which a pixel is ink. Dashes on worn scans have 30.
 INK_STEP = 25
+
+#: Pages from which on more processes are worth their start (2 s), and pages that one looks at in a go.
+MANY, CHUNK = 500, 64
 
 
 @dataclass(frozen=True)
@@ -35,26 +41,98 @@ class Facts:
     `outside` is by how many pixels a box leaves its page, `short_side` the shorter side of a box (negative
     when its corners are swapped), `ink` a share, `twin` a page of another document that looks the same,
     `line_gap` the first word whose line number skips or goes back, `repeats` that the page has it before.
+    `fingerprints` are those of the pages, uint64 (N, 4), zero for a page that shows nothing (`likeness`).
     """
 
     pages: pd.DataFrame
     words: pd.DataFrame
     regions: pd.DataFrame
+    fingerprints: np.ndarray
 
     def table(self, name: str) -> pd.DataFrame:
         return {"pages": self.pages, "words": self.words, "regions": self.regions}[name]
 
 
-def facts_of(store: PageStore, charset: Charset | None = None) -> Facts:
+def facts_of(store: PageStore, charset: Charset | None = None, workers: int = 2) -> Facts:
     """Look at every page of `store`. Without `charset`, `outside_charset` is null.
 
     Raises InputError when the store itself is damaged.
     """
-    return facts_of_pages(track(store, len(store), f"facts of {store.directory.name}"), charset)
+    return joined(observations(store, charset, workers))
 
 
 def facts_of_pages(pages: Iterable[Page], charset: Charset | None = None) -> Facts:
     """The same for pages that come from anywhere."""
+    return joined([_observe(pages, charset)])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What is seen on some pages by themselves: `Facts` without what takes all pages to know."""
+
+    pages: pd.DataFrame
+    words: pd.DataFrame
+    regions: pd.DataFrame
+    fingerprints: np.ndarray
+
+
+def observations(store: PageStore, charset: Charset | None = None, workers: int = 2) -> Iterator[Observation]:
+    """What is seen on the pages of `store`, run of pages by run, in order; in `workers` processes if many."""
+    chunks = [range(start, min(start + CHUNK, len(store))) for start in range(0, len(store), CHUNK)]
+    look = partial(_observe_rows, store, charset)
+    with Meter(len(store), f"facts of {store.directory.name}", "pages") as meter:
+        if len(store) < MANY or workers < 2:
+            for chunk in chunks:
+                yield look(chunk)
+                meter.update(len(chunk))
+            return
+        # Spawned: the progress bar is a thread, and a forked child of a threaded process may deadlock.
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _one_thread) as pool:
+            for observation in pool.map(look, chunks):
+                yield observation
+                meter.update(len(observation.pages))
+
+
+def joined(observed: Iterable[Observation]) -> Facts:
+    """The facts of all pages that were observed, in that order."""
+    parts = list(observed) or [_observe((), None)]
+    frame = pd.concat([part.pages for part in parts], ignore_index=True)
+    starts = np.cumsum([0, *(len(part.pages) for part in parts)])
+    words, regions = (
+        pd.concat(
+            [table.assign(row=table["row"] + start) for table, start in zip(tables, starts, strict=False)],
+            ignore_index=True,
+        )
+        for tables in ([part.words for part in parts], [part.regions for part in parts])
+    )
+    fingerprints = np.concatenate([part.fingerprints for part in parts])
+    frame["twin"] = twins(list(frame["item"]), pd.factorize(frame["document"])[0], fingerprints)
+    heights = (words["y2"] - words["y1"]).where(words["finite"])
+    frame["word_height"] = heights.groupby(words["row"]).median().reindex(frame.index)
+    place = regions[["row", "label"]].join(regions[["x1", "y1", "x2", "y2"]].round())
+    regions["repeats"] = place.duplicated()
+    return Facts(frame, words, regions, fingerprints)
+
+
+def twins(items: Sequence[str], groups: np.ndarray, fingerprints: np.ndarray) -> list[str | None]:
+    """The item of another of the `groups` that each page resembles. What shows nothing resembles none."""
+    found: list[str | None] = [None] * len(items)
+    worth = np.flatnonzero(fingerprints.any(axis=1))
+    for place, twin in zip(worth, first_twins(fingerprints[worth], groups[worth]), strict=True):
+        if twin >= 0:
+            found[place] = items[int(worth[twin])]
+    return found
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)  # the processes are the parallelism
+
+
+def _observe_rows(store: PageStore, charset: Charset | None, rows: Sequence[int]) -> Observation:
+    return _observe((store[row] for row in rows), charset)
+
+
+def _observe(pages: Iterable[Page], charset: Charset | None) -> Observation:
     rows: list[dict[str, object]] = []
     words, regions = _Boxes(), _Boxes()
     fingerprints: list[np.ndarray] = []
@@ -64,16 +142,14 @@ def facts_of_pages(pages: Iterable[Page], charset: Charset | None = None) -> Fac
         fingerprints.append(_NOTHING if seen.grey is None else fingerprint(seen.grey))
         words.add(page, number, page.words or (), [word.text for word in page.words or ()], seen.ink_map)
         regions.add(page, number, page.regions or (), [region.label for region in page.regions or ()], None)
-    frame = pd.DataFrame(rows, columns=list(_PAGE_COLUMNS)).astype(_PAGE_COLUMNS)
-    frame["twin"] = _twins(frame, fingerprints)
     word_frame = words.frame("text")
-    word_frame["characters"] = word_frame["text"].str.strip().str.len()
-    heights = (word_frame["y2"] - word_frame["y1"]).where(word_frame["finite"])
-    frame["word_height"] = heights.groupby(word_frame["row"]).median().reindex(frame.index)
-    region_frame = regions.frame("label").drop(columns="ink")
-    place = region_frame[["row", "label"]].join(region_frame[["x1", "y1", "x2", "y2"]].round())
-    region_frame["repeats"] = place.duplicated()
-    return Facts(frame, word_frame, region_frame)
+    word_frame["characters"] = word_frame["text"].str.strip().str.len().astype("int64")
+    return Observation(
+        pd.DataFrame(rows, columns=list(_PAGE_COLUMNS)).astype(_PAGE_COLUMNS),
+        word_frame,
+        regions.frame("label").drop(columns="ink"),
+        np.array(fingerprints, np.uint64).reshape(-1, len(_NOTHING)),
+    )
 
 
 _PAGE_COLUMNS = {
@@ -109,13 +185,13 @@ class _Seen:
 
 def _look(page: Page) -> _Seen:
     try:
-        grey = cv2.cvtColor(decode(page.image), cv2.COLOR_RGB2GRAY)
+        grey = decode(page.image, "L")
     except ValueError as error:
         return _Seen(None, None, str(error))
-    counts = np.bincount(grey.ravel()[:: max(1, grey.size // 1_000_000)], minlength=256)
-    paper = int(np.searchsorted(counts.cumsum(), counts.sum() / 2))
-    ink = cv2.absdiff(grey, np.full_like(grey, paper)) > INK_STEP
-    return _Seen(grey, cv2.integral(ink.astype(np.uint8)))
+    counts = cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel()
+    paper = int(np.searchsorted(counts.cumsum(), grey.size / 2))
+    ink = cv2.threshold(cv2.absdiff(grey, np.full_like(grey, paper)), INK_STEP, 1, cv2.THRESH_BINARY)[1]
+    return _Seen(grey, cv2.integral(ink))
 
 
 def _page_row(page: Page, seen: _Seen, charset: Charset | None) -> dict[str, object]:
@@ -156,19 +232,6 @@ def _line_gap(lines: Sequence[int | None]) -> float:
     steps = np.diff(np.array([-1, *known]))
     wrong = np.flatnonzero((steps < 0) | (steps > 1))
     return float(wrong[0]) if len(wrong) else -1.0
-
-
-def _twins(pages: pd.DataFrame, fingerprints: list[np.ndarray]) -> list[str | None]:
-    """The item that each page resembles. Pages that do not decode or show nothing resemble none."""
-    twins: list[str | None] = [None] * len(pages)
-    worth = np.flatnonzero([bool(print_.any()) for print_ in fingerprints])
-    if len(worth) > 1:
-        documents = pd.factorize(pages["document"].iloc[worth])[0]
-        found = first_twins(np.stack([fingerprints[i] for i in worth]), documents)
-        for place, twin in zip(worth, found, strict=True):
-            if twin >= 0:
-                twins[place] = str(pages["item"].iloc[worth[twin]])
-    return twins
 
 
 class _Boxes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -20,6 +22,7 @@ body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding
 table{border-collapse:collapse;width:100%;margin:.5rem 0 2rem}
 th,td{text-align:left;vertical-align:top;padding:.3rem .6rem}
 td{border-top:1px solid #ddd;overflow-wrap:anywhere}
+img{max-width:100%}
 .good{color:#17692f}.bad{color:#a3161a}.warned{color:#8a5a00}
 """
 
@@ -62,11 +65,13 @@ def show(verdict: Verdict, console: Console) -> None:
         console.print("\nfindings that set no page aside:")
         for name, reason in examples[:_ON_SCREEN]:
             console.print(Text(f"  {name}  {reason}"))
+    if verdict.shift:
+        console.print(Text(f"\nshift against the reference snapshot: {_distances(verdict)}"))
     console.print(Text(f"\n{headline(verdict)}"))
 
 
-def html(verdict: Verdict) -> str:
-    """The same as a self-contained page. Everything that came from outside is escaped."""
+def html(verdict: Verdict, plot: bytes | None = None) -> str:
+    """The same as a self-contained page, with the PNG `plot` of the shift. What came from outside is escaped."""
     state = "good" if verdict.accepted else "bad"
     rules = [
         (_cell(rule["rule"]), _cell(*_state(suite, rule)), _cell(f"{rule['failing']} of {rule['of']}"),
@@ -82,10 +87,20 @@ def html(verdict: Verdict) -> str:
         f"<h1>{escape(verdict.batch)}</h1><p class={state}>{escape(headline(verdict))}</p>",
         _table("Set aside", ("page", "item", "rule", "value", "reason"), lost),
         _table("Findings that set no page aside", ("rule", "reason"), findings),
+        _picture(verdict, plot) if plot else "",
         _table("Rules", ("rule", "state", "failing", "why"), rules),
     ]
     head = f"<meta charset=utf-8><title>{escape(verdict.batch)}: data contract</title><style>{_STYLE}</style>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(body)}</body></html>\n"
+
+
+def _picture(verdict: Verdict, plot: bytes) -> str:
+    uri = f"data:image/png;base64,{base64.b64encode(plot).decode()}"
+    return f"<h2>Shift against the reference snapshot</h2><p>{_distances(verdict)}</p><p><img alt=shift src={uri}>"
+
+
+def _distances(verdict: Verdict) -> str:
+    return ", ".join(f"{name} {far:.2f}" for name, far in verdict.shift.items() if not math.isnan(far))
 
 
 def _rules(verdict: Verdict) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -1,8 +1,9 @@
 """What must hold of a batch, as data.
 
 A `critical` rule of scope `page` costs exactly the pages that break it; one of scope `batch` costs the batch.
-A `warning` is shown and blocks nothing. The expectation is a type of Great Expectations, the column a fact
-(`facts`), and the reason is filled in with the facts of the row that failed.
+A `warning` is shown and blocks nothing. Of a snapshot any critical rule costs the whole. The expectation is a
+type of Great Expectations, the column a fact (`facts`), and the reason is filled in with the facts of the row
+that failed.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ Severity = Literal["critical", "warning"]
 Scope = Literal["page", "batch"]
 
 
+#: Tables of one row, about the whole.
+_ONE_ROW = ("batch", "shift", "snapshot")
+
+
 @dataclass(frozen=True)
 class Rule:
     """One expectation on one column of one table."""
 
     name: str
-    table: Literal["pages", "words", "regions", "batch"]
+    table: Literal["pages", "words", "regions", "batch", "shift", "splits", "snapshot"]
     severity: Severity
     expectation: str
     column: str
@@ -32,7 +37,7 @@ class Rule:
     scope: Scope = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scope", "batch" if self.table == "batch" else "page")
+        object.__setattr__(self, "scope", "batch" if self.table in _ONE_ROW else "page")
 
     @property
     def suite(self) -> str:
@@ -335,6 +340,133 @@ _BATCH = (
     ),
 )
 
-#: Rules on tables of facts, and rules on what they leave of the batch.
+
+def _shift(measure: str, most: float, why: str, reason: str) -> Rule:
+    return Rule(
+        f"shift_of_{measure}", "shift", "warning", _BETWEEN, measure, {"max_value": most}, why, reason
+    )
+
+
+_SHIFT = (
+    _shift(
+        "ink",
+        1.5,
+        "Other ink is other paper, another scanner or another kind of document than the models know.",
+        "the share of ink differs by a factor of {ink:.2f} from the reference snapshot's",
+    ),
+    _shift(
+        "word_height",
+        1.3,
+        "Readers and detectors are trained for the heights of words that they have seen.",
+        "the height of words differs by a factor of {word_height:.2f} from the reference snapshot's; "
+        "were the pages scaled?",
+    ),
+    _shift(
+        "words",
+        2.0,
+        "Pages much fuller or emptier are other documents, or their words were found otherwise.",
+        "the words a page differ by a factor of {words:.2f} from the reference snapshot's",
+    ),
+    _shift(
+        "short_edge",
+        1.3,
+        "Pages of another size are scaled otherwise before a model sees them.",
+        "the pages' shorter side differs by a factor of {short_edge:.2f} from the reference snapshot's",
+    ),
+    _shift(
+        "label",
+        0.25,
+        "Another mixture of regions is another kind of document, or another way of labelling.",
+        "{label:.0%} of the regions would need other labels to be mixed as in the reference snapshot",
+    ),
+    _shift(
+        "character",
+        0.15,
+        "Another mixture of characters is another language, or texts read with another encoding.",
+        "{character:.0%} of the characters would have to be others to be mixed as in the reference snapshot",
+    ),
+)
+
+_SPLITS = (
+    Rule(
+        "document_in_one_split",
+        "splits",
+        "critical",
+        _BETWEEN,
+        "document_splits",
+        {"max_value": 1},
+        "Pages of one document resemble each other: a test on them measures memory.",
+        "{item}: pages of its document {document} lie in {document_splits} splits; make the snapshot again",
+    ),
+    Rule(
+        "page_in_one_split",
+        "splits",
+        "critical",
+        _BETWEEN,
+        "page_splits",
+        {"max_value": 1},
+        "A page that was trained on proves nothing in a test.",
+        "{item}: this image lies in {page_splits} splits; make the snapshot again",
+    ),
+    Rule(
+        "page_no_twin_across_splits",
+        "splits",
+        "warning",
+        "ExpectColumnValuesToBeNull",
+        "twin",
+        {},
+        "A page that looks like one in another split flatters the test.",
+        "{item} ({split}): looks the same as {twin} of another split; give both one document and ingest again",
+    ),
+)
+
+_SNAPSHOT = (
+    Rule(
+        "snapshot_trains",
+        "snapshot",
+        "critical",
+        _BETWEEN,
+        "train",
+        {"min_value": 1},
+        "Without training pages there is nothing to learn from.",
+        "no page is left to train on; land more documents",
+    ),
+    Rule(
+        "snapshot_holds_out",
+        "snapshot",
+        "warning",
+        _BETWEEN,
+        "held_out",
+        {"min_value": 1},
+        "Without pages held out nobody knows which model is the better one.",
+        "val has {val:.0f} pages and test has {test:.0f}; land more documents or raise their shares",
+    ),
+    Rule(
+        "snapshot_labels_trained",
+        "snapshot",
+        "warning",
+        _IN_SET,
+        "untrained",
+        {"value_set": [""]},
+        "What is in no training page cannot be found in a test page.",
+        "{untrained} is held out only; land more documents that show it",
+    ),
+    Rule(
+        "snapshot_labels_spread",
+        "snapshot",
+        "warning",
+        _BETWEEN,
+        "label_distance",
+        {"max_value": 0.3},
+        "Splits with different mixtures of labels measure different things.",
+        "{label_distance:.0%} of the regions of {farthest} would need other labels to be mixed as in train",
+    ),
+)
+
+#: Rules on tables of facts, rules on what they leave of the batch, and on its distance from the reference.
 PAGE_RULES: tuple[Rule, ...] = (*_PAGES, *_WORDS, *_REGIONS)
 BATCH_RULES: tuple[Rule, ...] = _BATCH
+SHIFT_RULES: tuple[Rule, ...] = _SHIFT
+#: Rules on the pages of a snapshot and on the whole of it.
+SPLIT_RULES: tuple[Rule, ...] = _SPLITS
+SNAPSHOT_RULES: tuple[Rule, ...] = _SNAPSHOT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import pandas as pd
 
 from data_contracts.expectations import Outcome, hold
 from data_contracts.facts import Facts, facts_of
-from data_contracts.suites import BATCH_RULES, PAGE_RULES, Rule
+from data_contracts.profile import Profile, judged_shift, profile_of, shift
+from data_contracts.suites import BATCH_RULES, PAGE_RULES, SHIFT_RULES, Rule
 from ml.errors import InputError
 from ml.models.charset import Charset
 from ml.pages.store import PageStore
@@ -41,13 +42,16 @@ class Lost:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The content of verdict.json."""
+    """The content of verdict.json, and the profiles that its plot is drawn from."""
 
-    batch: str
+    batch: str  # or the snapshot
     accepted: bool
     pages: int  # of the store; what the reader refused comes on top
     quarantined: list[Lost]
     suites: list[dict[str, Any]]
+    profile: Profile  # of the good pages; of a snapshot: of its training pages
+    reference: Profile | None = None
+    shift: dict[str, float] = field(default_factory=dict)  # measure -> distance from the reference
 
     @property
     def lost_pages(self) -> set[str]:
@@ -61,26 +65,41 @@ class Verdict:
             "pages": self.pages,
             "quarantined": [asdict(lost) for lost in self.quarantined],
             "suites": self.suites,
+            "shift": {name: None if math.isnan(far) else round(far, 4) for name, far in self.shift.items()},
         }
 
 
-def judge(batch: Path, charset: Charset | None = None) -> Verdict:
-    """Judge the batch in folder `batch`. Raises InputError when it is none, or is damaged."""
+def judge(
+    batch: Path, charset: Charset | None = None, reference: Profile | None = None, workers: int = 2
+) -> Verdict:
+    """Judge the batch in folder `batch`, with its shift where there is a `reference`.
+
+    Raises InputError when it is none, or is damaged.
+    """
     store = PageStore(batch)
     refused = _refused(batch / "quarantine.json")
-    return conclude(batch.resolve().name, facts_of(store, charset), refused)
+    verdict = conclude(batch.resolve().name, facts_of(store, charset, workers), refused)
+    return verdict if reference is None else compared(verdict, reference)
+
+
+def compared(verdict: Verdict, reference: Profile) -> Verdict:
+    """The verdict with the batch's shift against `reference`, which is never more than a warning."""
+    distances = shift(verdict.profile, reference)
+    table = {"shift": judged_shift(distances, verdict.profile.pages)}
+    suites = [*verdict.suites, *suites_of(hold_all(SHIFT_RULES, table), table)]
+    return replace(verdict, suites=suites, reference=reference, shift=distances)
 
 
 def conclude(batch: str, facts: Facts, refused: list[Lost]) -> Verdict:
     """The verdict on `facts`, and on what the reader had `refused` before."""
-    outcomes = _hold_all(PAGE_RULES, {name: facts.table(name) for name in ("pages", "words", "regions")})
-    lost = [row for outcome in outcomes for row in _lost(outcome, facts.table(outcome.rule.table))]
+    outcomes = hold_all(PAGE_RULES, {name: facts.table(name) for name in ("pages", "words", "regions")})
+    lost = [row for outcome in outcomes for row in lost_pages(outcome, facts.table(outcome.rule.table))]
     ids = set(facts.pages["page"])
     # A refused copy of a page that is in the store must not take the first copy with it: it keeps no page id.
     refused = [row if row.page not in ids else Lost(None, *list(asdict(row).values())[1:]) for row in refused]
     bad = {row.page for row in lost if row.page}
     whole = _batch_facts(facts, bad, sum(row.rule != "page_twice" for row in refused))
-    of_batch = _hold_all(BATCH_RULES, {"batch": whole})
+    of_batch = hold_all(BATCH_RULES, {"batch": whole})
     return Verdict(
         batch=batch,
         accepted=all(outcome.success for outcome in of_batch if outcome.rule.severity == "critical"),
@@ -88,13 +107,14 @@ def conclude(batch: str, facts: Facts, refused: list[Lost]) -> Verdict:
         quarantined=refused + lost,
         suites=[
             _reader_suite(refused),
-            *_suites(outcomes, {name: facts.table(name) for name in ("pages", "words", "regions")}),
-            *_suites(of_batch, {"batch": whole}),
+            *suites_of(outcomes, {name: facts.table(name) for name in ("pages", "words", "regions")}),
+            *suites_of(of_batch, {"batch": whole}),
         ],
+        profile=profile_of(facts, bad),
     )
 
 
-def _hold_all(rules: tuple[Rule, ...], tables: dict[str, pd.DataFrame]) -> list[Outcome]:
+def hold_all(rules: tuple[Rule, ...], tables: dict[str, pd.DataFrame]) -> list[Outcome]:
     """All rules, suite by suite."""
     by_suite: dict[str, list[Rule]] = {}
     for rule in rules:
@@ -102,7 +122,7 @@ def _hold_all(rules: tuple[Rule, ...], tables: dict[str, pd.DataFrame]) -> list[
     return [outcome for suite in by_suite.values() for outcome in hold(tuple(suite), tables[suite[0].table])]
 
 
-def _lost(outcome: Outcome, table: pd.DataFrame) -> list[Lost]:
+def lost_pages(outcome: Outcome, table: pd.DataFrame) -> list[Lost]:
     """One row a page that broke a critical rule: its first failing box, and how many more there are."""
     if outcome.rule.severity != "critical" or outcome.success:
         return []
@@ -154,7 +174,7 @@ def _batch_facts(facts: Facts, bad: set[str], refused: int) -> pd.DataFrame:
     return pd.DataFrame([row])
 
 
-def _suites(outcomes: list[Outcome], tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
+def suites_of(outcomes: list[Outcome], tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """The outcomes as they stand in verdict.json."""
     return [
         {

@@ -1,5 +1,6 @@
 """Contract stages as blocking asset checks: the verdict decides, and its failing rows are shown."""
 
+import base64
 import json
 import warnings
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from orchestration.translator import DvcTranslator
 
 #: Failing rows shown with a check; the quarantine manifest has them all.
 MOST_ROWS = 200
-VERDICT = "verdict.json"
+VERDICT, REPORT, PLOT = "verdict.json", "report.html", "shift.png"
 
 
 def dvc_checks(graph: StageGraph, translator: DvcTranslator | None = None) -> list[dg.AssetChecksDefinition]:
@@ -87,8 +88,7 @@ def verdict_result(folder: Path, *, cached: bool, seconds: float) -> dg.AssetChe
     }
     if rows:
         metadata["failing rows"] = _table(rows)
-    for report in sorted(folder.rglob("report.html"))[:1]:
-        metadata["data docs"] = dg.MetadataValue.url(report.resolve().as_uri())
+    metadata |= _docs(folder, suites) | _shift(folder, verdict)
     if not accepted:
         names = ", ".join(suite["suite"] for suite in failing) or "the batch"
         description = f"rejected: {names}; {len(rows)} rows set aside"
@@ -103,6 +103,36 @@ def verdict_result(folder: Path, *, cached: bool, seconds: float) -> dg.AssetChe
     return dg.AssetCheckResult(
         passed=not reserved, severity=dg.AssetCheckSeverity.WARN, description=description, metadata=metadata
     )
+
+
+def _docs(folder: Path, suites: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every rule with its outcome, and the report. Browsers open no file from a page that a server sent, so the
+    rules are shown here too, and the report's path is there to be copied."""
+    names = ("suite", "severity", "rule", "failing", "of", "why")
+    rules = [{**suite, **rule} for suite in suites for rule in suite.get("rules", ())]
+    docs: dict[str, Any] = {}
+    if rules:
+        schema = dg.TableSchema([dg.TableColumn(name, "string") for name in names])
+        records = [dg.TableRecord({name: _cell(rule.get(name)) for name in names}) for rule in rules]
+        docs["rules"] = dg.MetadataValue.table(records, schema)
+    report = folder / REPORT
+    if report.is_file():
+        docs["data docs"] = dg.MetadataValue.url(report.resolve().as_uri())
+        docs["data docs file"] = dg.MetadataValue.path(str(report.resolve()))
+    return docs
+
+
+def _shift(folder: Path, verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """The batch's distance from the reference snapshot by measure, and its plot."""
+    distances = {name: far for name, far in verdict.get("shift", {}).items() if far is not None}
+    shown: dict[str, Any] = {
+        f"shift: {name}": dg.MetadataValue.float(float(far)) for name, far in distances.items()
+    }
+    plot = folder / PLOT
+    if plot.is_file():
+        data = base64.b64encode(plot.read_bytes()).decode()
+        shown["shift"] = dg.MetadataValue.md(f"![shift](data:image/png;base64,{data})")
+    return shown
 
 
 def _table(rows: list[Mapping[str, Any]]) -> dg.TableMetadataValue:

@@ -80,3 +80,36 @@ def test_a_damaged_verdict_is_an_error(tmp_path):
     (tmp_path / "verdict.json").write_text("{")
     result = verdict_result(tmp_path, cached=False, seconds=0)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+
+
+def test_the_rules_the_report_and_the_shift_are_shown(tmp_path):
+    rule = {"rule": "page_not_blank", "failing": 1, "of": 9, "why": "Blank.", "success": False}
+    suites = [{"suite": "pages-warnings", "severity": "warning", "success": False, "rules": [rule]}]
+    content = {"accepted": True, "quarantined": [], "suites": suites, "shift": {"ink": 1.25, "words": None}}
+    (tmp_path / "verdict.json").write_text(json.dumps(content))
+    (tmp_path / "report.html").write_text("<html>")
+    (tmp_path / "shift.png").write_bytes(b"png")
+    metadata = verdict_result(tmp_path, cached=False, seconds=0.0).metadata
+    rules = metadata["rules"]
+    assert isinstance(rules, dg.TableMetadataValue)
+    assert rules.records[0].data["rule"] == "page_not_blank"
+    assert rules.records[0].data["severity"] == "warning"
+    assert metadata["data docs"].value == (tmp_path / "report.html").resolve().as_uri()
+    assert metadata["shift: ink"].value == 1.25
+    assert "shift: words" not in metadata
+    assert "data:image/png;base64,cG5n" in str(metadata["shift"].value)
+
+
+def test_a_rejected_snapshot_stops_what_follows_it(project, instance):
+    project.edit(
+        "dvc.yaml",
+        "  trident:\n",
+        "  contract_snapshot:\n    cmd: python3 check.py data/snapshot/pages data/snapshot_verdict\n"
+        "    deps: [data/snapshot]\n    outs: [data/snapshot_verdict]\n    meta: {check_of: snapshot}\n"
+        "  trident:\n",
+    )
+    project.write("params.yaml", "seed: bad\n")
+    project.edit("check.py", '"bad" not in text', '"bad" not in text or "verdicts" in sys.argv[2]')
+    with pytest.raises(GraphError, match="rejected: images"):
+        materialise_graph(project.root, instance)
+    assert not (project.root / "models/trident").exists()
