@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
 
 from ml.errors import InputError, UsageError
+from ml.pages.labels import CANONICAL, FROM_PUBLAYNET
 from ml.pages.page import Page
 from ml.pages.readers.coco import coco_files, read_coco
+from ml.pages.readers.datasets import crop_files, funsd_files, read_crops, read_funsd
+from ml.pages.readers.doclaynet import is_doclaynet, read_doclaynet
 from ml.pages.readers.files import IMAGE_SUFFIXES, files_of
+from ml.pages.readers.hocr import hocr_files, read_hocr
 from ml.pages.readers.images import read_images
 from ml.pages.readers.pdf import PdfLimits, read_pdf
+from ml.pages.readers.pdf_tags import LABELS as PDF_LABELS
 from ml.pages.readers.refusal import Read, Refusal
 from ml.pages.readers.store import read_store
+from ml.pages.readers.xml_trees import LABELS as XML_LABELS
+from ml.pages.readers.xml_trees import read_alto, read_page_xml, xml_files
 from ml.pages.store import MANIFEST, PageWriter, write_text
 from ml.progress import Meter
 
-SOURCES = ("auto", "pdf", "coco", "images", "store")
+#: What `ingest` reads, in the order in which `auto` looks; a line each for `--help`.
+SOURCES = {
+    "auto": "look what lies there, and read all of it",
+    "pdf": "PDF: words of the text layer; regions and reading order of tagged files",
+    "images": "images alone (PNG, JPEG, TIFF with all frames, BMP, WebP): nothing is annotated",
+    "coco": "COCO JSON: regions",
+    "publaynet": "the same, with PubLayNet's five classes",
+    "doclaynet": "DocLayNet: COCO regions, pages stretched back from 1025 x 1025, words of the JSON beside them",
+    "funsd": "FUNSD JSON: words",
+    "alto": "ALTO 2 to 4: words and lines; regions where blocks are typed",
+    "pagexml": "PAGE 2010 to 2019: words or lines, regions",
+    "hocr": "hOCR: words and lines",
+    "csv": "CSV or TSV with the columns image and text: crops of words and lines",
+    "store": "a page store, such as `scriptorium synth` writes",
+}
 QUARANTINE = "quarantine.json"
 BATCH_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 #: Refusals named on the screen; all are in `quarantine.json`.
@@ -28,7 +50,12 @@ _NAMED = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", choices=SOURCES, help="what PATH holds; auto looks")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    width = max(map(len, SOURCES))
+    parser.epilog = "sources:\n" + "\n".join(f"  {name:<{width}}  {told}" for name, told in SOURCES.items())
+    parser.add_argument(
+        "source", choices=SOURCES, metavar="SOURCE", help="what PATH holds, see below; auto looks"
+    )
     parser.add_argument("path", type=Path, metavar="PATH", help="a file or a folder")
     parser.add_argument("--batch", required=True, metavar="NAME", help="what to call the batch")
     parser.add_argument(
@@ -48,7 +75,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-seconds", type=float, default=120, metavar="S", help="time for one PDF (default: %(default)s)"
     )
+    parser.add_argument(
+        "--labels", action=ShowLabels, help="print how each format's names become the eleven labels, and exit"
+    )
     parser.add_argument("--dry-run", action="store_true", help="read and report, write nothing")
+
+
+class ShowLabels(argparse.Action):
+    """Prints the label maps, as `--help` prints help."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=options.get("help"))
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for title, table in (
+            ("PDF structure types", PDF_LABELS),
+            ("PubLayNet", FROM_PUBLAYNET),
+            ("ALTO, PAGE", XML_LABELS),
+        ):
+            print(f"{title}:")
+            for label in CANONICAL:
+                names = sorted(name for name, to in table.items() if to == label)
+                if names:
+                    print(f"  {label:<15} {', '.join(names)}")
+        parser.exit()
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,6 +139,13 @@ def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
     readers = {
         "pdf": lambda: read_pdf(path, limits),
         "coco": lambda: read_coco(path),
+        "publaynet": lambda: read_coco(path),
+        "doclaynet": lambda: read_doclaynet(path),
+        "funsd": lambda: read_funsd(path),
+        "alto": lambda: read_alto(path),
+        "pagexml": lambda: read_page_xml(path),
+        "hocr": lambda: read_hocr(path),
+        "csv": lambda: read_crops(path),
         "images": lambda: read_images(path),
         "store": lambda: read_store(path),
     }
@@ -96,20 +153,40 @@ def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
         return readers[source]()
     kinds = kinds_of(path)
     if not kinds:
-        raise InputError(
-            f"{path}: no PDF, image, COCO JSON or page store in it; see `scriptorium ingest --help`"
-        )
-    return (read for kind in kinds for read in readers[kind]())
+        raise InputError(f"{path}: nothing that a reader knows lies there; see `scriptorium ingest --help`")
+    return _all_of((readers[kind]() for kind in kinds), path, plain="images" not in kinds)
+
+
+def _all_of(readings: Iterable[Iterator[Read]], path: Path, *, plain: bool) -> Iterator[Read]:
+    """What several readers find and, if `plain`, the images that none of them spoke of."""
+    known: set[str] = set()  # ids of pages, and names of what was refused
+    for read in itertools.chain.from_iterable(readings):
+        known.add(read.item if isinstance(read, Refusal) else read.id)
+        if isinstance(read, Page):
+            known.add(read.document)
+        yield read
+    for read in read_images(path) if plain else ():
+        name = read.item if isinstance(read, Refusal) else read.source
+        if isinstance(read, Refusal) or not known & {read.id, name, PurePosixPath(name).name, read.document}:
+            yield read
 
 
 def kinds_of(path: Path) -> list[str]:
-    """What lies at `path`: a store alone; else PDFs, and images with annotations or without."""
+    """What lies at `path`: a store alone; else PDFs, and images with annotations or, where there are none, without."""
     if (path / MANIFEST).is_file():
         return ["store"]
+    alto, page_xml = xml_files(path)
+    annotated = {
+        "doclaynet" if is_doclaynet(path) else "coco": bool(coco_files(path)),
+        "funsd": bool(funsd_files(path)),
+        "alto": bool(alto),
+        "pagexml": bool(page_xml),
+        "hocr": bool(hocr_files(path)),
+        "csv": bool(crop_files(path)),
+    }
     kinds = ["pdf"] if files_of(path, frozenset({".pdf"})) else []
-    if coco_files(path):
-        kinds.append("coco")
-    elif files_of(path, IMAGE_SUFFIXES):
+    kinds += [kind for kind, found in annotated.items() if found]
+    if not any(annotated.values()) and files_of(path, IMAGE_SUFFIXES):
         kinds.append("images")
     return kinds
 
@@ -125,6 +202,7 @@ class Report:
         self.words = 0
         self.laid_out = 0
         self.labels: Counter[str] = Counter()
+        self.tags: Counter[str] = Counter()  # of PDF pages
 
     def counted(self, reads: Iterator[Read]) -> Iterator[Page]:
         """Pass pages on, keep refusals. A page that occurs twice is refused the second time."""
@@ -145,6 +223,8 @@ class Report:
 
     def _count(self, page: Page) -> None:
         self.pages += 1
+        if "tags" in page.meta:
+            self.tags[page.meta["tags"]] += 1
         if page.words is not None:
             self.worded += 1
             self.words += len(page.words)
@@ -172,6 +252,9 @@ class Report:
         lines.append(
             f"  regions   {labels}, on {self.laid_out} pages; not annotated on {self.pages - self.laid_out}"
         )
+        if self.tags:
+            read, lies, none = (self.tags[kind] for kind in ("read", "distrusted", "none"))
+            lines.append(f"  PDF tags  read on {read} pages, at odds with the page on {lies}, none on {none}")
         if self.refused:
             rules = ", ".join(
                 f"{rule} {count}" for rule, count in sorted(Counter(r.rule for r in self.refused).items())

@@ -67,7 +67,7 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
     ("arguments", "code", "said"),
     [
         (["auto", "absent"], 2, "absent"),
-        (["auto", "empty"], 1, "no PDF, image"),
+        (["auto", "empty"], 1, "nothing that a reader knows"),
         (["pdf", "broken"], 1, "no page could be read"),
         (["store", "empty"], 1, "no page store"),
         (["auto", "broken", "--long-edge", "3"], 2, "--long-edge"),

@@ -81,7 +81,8 @@ def read_coco(root: Path) -> Iterator[Read]:
                 yield _page(root, coco, image, item)
             except RefusedError as error:
                 yield error.refusal
-        known = {image.get("id") for image in coco.images if isinstance(image, dict)}
+        identities = [image.get("id") for image in coco.images if isinstance(image, dict)]
+        known = {identity for identity in identities if not isinstance(identity, list | dict)}
         for lost in sorted((str(key) for key in coco.annotations if key not in known), key=str):
             yield Refusal(
                 item,
@@ -111,6 +112,7 @@ def _parse(path: Path, item: str) -> CocoFile:
 def _page(root: Path, coco: CocoFile, image: Any, item: str) -> Page:
     try:
         name, identity = str(image["file_name"]), image["id"]
+        hash(identity)
     except (KeyError, TypeError) as error:
         raise RefusedError(
             item, "coco_image", image, f"{item}: an entry of `images` without id and file_name"
@@ -137,9 +139,13 @@ def _page(root: Path, coco: CocoFile, image: Any, item: str) -> Page:
 
 def _locate(root: Path, annotations: Path, name: str) -> Path:
     """The image file: beside the annotations, in `images/` beside them, or from the batch's folder."""
-    if PurePosixPath(name).is_absolute() or "\0" in name or "\\" in name:
+    too_long = len(name) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/"))
+    if too_long or PurePosixPath(name).is_absolute() or "\0" in name or "\\" in name:
         raise RefusedError(
-            name, "path_escape", name, f"{name}: file_name must be a path inside the batch's folder"
+            name[:200],
+            "path_escape",
+            name[:200],
+            f"{name[:200]}: file_name must be a path inside the batch's folder",
         )
     folder = root.parent if root.is_file() else root
     places = [
@@ -157,7 +163,7 @@ def _locate(root: Path, annotations: Path, name: str) -> Path:
 def _scale(image: Any, width: int, height: int, name: str) -> tuple[float, float]:
     """From the size that the boxes are meant for to the image's own; the same in both directions."""
     stated = image.get("width") or width, image.get("height") or height
-    if not all(isinstance(side, int | float) and math.isfinite(side) and side > 0 for side in stated):
+    if not all(isinstance(side, int | float) and 0 < side < 1e9 for side in stated):
         raise RefusedError(
             name, "coco_size", stated, f"{name}: width and height in the COCO file are no sizes"
         )
@@ -173,7 +179,7 @@ def _region(annotation: Any, categories: dict[Any, str], scale_x: float, scale_y
     try:
         x, y, w, h = (float(value) for value in annotation["bbox"])
         category = categories[annotation["category_id"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         reason = f"{name}: an annotation without a bbox of four numbers or a category of the file ({error!r})"
         raise RefusedError(
             name,

@@ -177,4 +177,5 @@ def _page(document: pdfium.PdfDocument, number: int, name: str, source: str, lim
         regions=layout.regions,
         provenance="pdf",
         source=source,
+        meta={"tags": layout.tags},
     )

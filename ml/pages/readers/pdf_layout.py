@@ -25,10 +25,14 @@ MARGIN = 0.15
 
 @dataclass(frozen=True, slots=True)
 class PageLayout:
-    """What a page says and how it is laid out. Without believable tags `regions` is None."""
+    """What a page says and how it is laid out. Without believable tags `regions` is None.
+
+    `tags`: "none" where the page has none, "distrusted" where they contradict its geometry, else "read".
+    """
 
     words: tuple[Word, ...]
     regions: tuple[Region, ...] | None
+    tags: str = "none"
 
 
 @dataclass(slots=True)
@@ -47,10 +51,11 @@ def layout_of(page: pdfium.PdfPage, pixels: np.ndarray) -> PageLayout:
     pieces = None if blocks is None else _pieces(page, pixels, words, blocks)
     if pieces is None:
         lines = lines_of(words)
-        return PageLayout(tuple(_numbered(lines)), None)
+        return PageLayout(tuple(_numbered(lines)), None, "none" if blocks is None else "distrusted")
     return PageLayout(
         tuple(_numbered([line for piece in pieces for line in piece.lines])),
         tuple(Region(piece.box, piece.label) for piece in pieces if piece.label),
+        "read",
     )
 
 
