@@ -98,7 +98,7 @@ def conclude(batch: str, facts: Facts, refused: list[Lost]) -> Verdict:
     # A refused copy of a page that is in the store must not take the first copy with it: it keeps no page id.
     refused = [row if row.page not in ids else Lost(None, *list(asdict(row).values())[1:]) for row in refused]
     bad = {row.page for row in lost if row.page}
-    whole = _batch_facts(facts, bad, sum(row.rule != "page_twice" for row in refused))
+    whole = _batch_facts(facts, bad, sum(row.rule not in {"page_twice", "page_known"} for row in refused))
     of_batch = hold_all(BATCH_RULES, {"batch": whole})
     return Verdict(
         batch=batch,

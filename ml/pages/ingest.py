@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import json
 import re
+import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from ml.errors import InputError, UsageError
 from ml.pages.labels import CANONICAL, FROM_PUBLAYNET
@@ -21,11 +24,11 @@ from ml.pages.readers.hocr import hocr_files, read_hocr
 from ml.pages.readers.images import read_images
 from ml.pages.readers.pdf import PdfLimits, read_pdf
 from ml.pages.readers.pdf_tags import LABELS as PDF_LABELS
-from ml.pages.readers.refusal import Read, Refusal
+from ml.pages.readers.refusal import Read, Refusal, unit_of
 from ml.pages.readers.store import read_store
 from ml.pages.readers.xml_trees import LABELS as XML_LABELS
 from ml.pages.readers.xml_trees import read_alto, read_page_xml, xml_files
-from ml.pages.store import MANIFEST, PageWriter, write_text
+from ml.pages.store import MANIFEST, PageStore, PageWriter, unfinished, write_text
 from ml.progress import Meter
 
 #: What `ingest` reads, in the order in which `auto` looks; a line each for `--help`.
@@ -45,6 +48,8 @@ SOURCES = {
 }
 QUARANTINE = "quarantine.json"
 BATCH_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+#: Pages after which a shard is closed, at the end of the file that they came from.
+SHARD_PAGES = 64
 #: Refusals named on the screen; all are in `quarantine.json`.
 _NAMED = 8
 
@@ -74,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-seconds", type=float, default=120, metavar="S", help="time for one PDF (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--known", type=Path, nargs="+", metavar="DIR", help="page stores whose pages are not stored again"
     )
     parser.add_argument(
         "--labels", action=ShowLabels, help="print how each format's names become the eleven labels, and exit"
@@ -117,27 +125,81 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run and (out.resolve() == path.resolve() or path.resolve().is_relative_to(out.resolve())):
         raise UsageError(f"--out {out}: lies over the input; choose another folder")
     limits = PdfLimits(long_edge=args.long_edge, pages=args.max_pages, seconds=args.max_seconds)
-    reads = read_source(args.source, path, limits)
-    report = Report(args.batch)
+    report = Report(args.batch, _known(args.known))
     if args.dry_run:
-        for _ in report.counted(reads):
-            pass
+        for read in _metered(read_source(args.source, path, limits), report):
+            report.take(read)
     else:
-        with PageWriter(out, prefix=args.batch) as writer:
-            for page in report.counted(reads):
-                writer.write(page)
-            report.refuse_empty(path)
-        rows = [refusal.as_dict() for refusal in report.refused]
-        write_text(out / QUARANTINE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        _write(args.source, path, limits, out, report)
     report.refuse_empty(path)
     print(report.text("would be written" if args.dry_run else str(out)))
     return 0
 
 
-def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
-    """Read `path` with the reader named `source`; `auto` chooses by what lies there."""
+def _write(source: str, path: Path, limits: PdfLimits, out: Path, report: Report) -> None:
+    """Read into the store `out`, going on where a killed run of the same command on the same files ended."""
+    key = _key(source, path, limits)
+    resumed = unfinished(out)
+    if resumed is not None and resumed.told.get("key") != key:
+        resumed = None
+    before: frozenset[str] = frozenset()
+    if resumed is not None:
+        before = frozenset(resumed.told["done"])
+        report.restore(resumed.told["report"])
+        print(f"{report.batch}: going on after {report.pages} pages of {len(before)} files")
+    reads = _metered(read_source(source, path, limits, before), report)
+    done = set(before)
+    # Shards end where files do: what a checkpoint holds is whole files, and those are not read again.
+    with PageWriter(out, prefix=report.batch, shard_pages=sys.maxsize, resumed=resumed) as writer:
+        since = 0
+        for unit, group in itertools.groupby(reads, lambda read: unit_of(_name(read))):
+            if unit in before:
+                continue
+            for read in group:
+                page = report.take(read)
+                if page is not None:
+                    writer.write(page)
+                    since += 1
+            done.add(unit)
+            if since >= SHARD_PAGES:
+                writer.checkpoint({"key": key, "done": sorted(done), "report": report.state()})
+                since = 0
+        report.refuse_empty(path)
+        rows = [refusal.as_dict() for refusal in report.refused]
+        write_text(out / QUARANTINE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def _name(read: Read) -> str:
+    return read.item if isinstance(read, Refusal) else read.source
+
+
+def _key(source: str, path: Path, limits: PdfLimits) -> str:
+    """Digest of what a run reads: the files by name, size and time, and how they are read."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    facts = [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in files]
+    return hashlib.sha256("\n".join([source, repr(limits), *facts]).encode("utf-8", "replace")).hexdigest()
+
+
+def _metered(reads: Iterator[Read], report: Report) -> Iterator[Read]:
+    with Meter(0, f"ingest {report.batch}", "pages") as meter:
+        for read in reads:
+            yield read
+            meter.total = max(meter.total, meter.done + 1)
+            meter.update()
+
+
+def _known(folders: list[Path] | None) -> dict[str, str]:
+    """Ids of the pages in other stores, and which store has each."""
+    return {entry.id: str(folder) for folder in folders or () for entry in PageStore(folder).entries}
+
+
+def read_source(source: str, path: Path, limits: PdfLimits, skip: Container[str] = ()) -> Iterator[Read]:
+    """Read `path` with the reader named `source`; `auto` chooses by what lies there.
+
+    PDF and image files that are called as in `skip` are not opened.
+    """
     readers = {
-        "pdf": lambda: read_pdf(path, limits),
+        "pdf": lambda: read_pdf(path, limits, skip=skip),
         "coco": lambda: read_coco(path),
         "publaynet": lambda: read_coco(path),
         "doclaynet": lambda: read_doclaynet(path),
@@ -146,7 +208,7 @@ def read_source(source: str, path: Path, limits: PdfLimits) -> Iterator[Read]:
         "pagexml": lambda: read_page_xml(path),
         "hocr": lambda: read_hocr(path),
         "csv": lambda: read_crops(path),
-        "images": lambda: read_images(path),
+        "images": lambda: read_images(path, skip),
         "store": lambda: read_store(path),
     }
     if source != "auto":
@@ -194,8 +256,10 @@ def kinds_of(path: Path) -> list[str]:
 class Report:
     """Counts what was read, for the person who dropped the batch."""
 
-    def __init__(self, batch: str) -> None:
+    def __init__(self, batch: str, known: Mapping[str, str] | None = None) -> None:
         self.batch = batch
+        self.known = known or {}
+        self.seen: dict[str, str] = {}
         self.refused: list[Refusal] = []
         self.pages = 0
         self.worded = 0
@@ -204,22 +268,31 @@ class Report:
         self.labels: Counter[str] = Counter()
         self.tags: Counter[str] = Counter()  # of PDF pages
 
-    def counted(self, reads: Iterator[Read]) -> Iterator[Page]:
-        """Pass pages on, keep refusals. A page that occurs twice is refused the second time."""
-        seen: dict[str, str] = {}
-        with Meter(0, f"ingest {self.batch}", "pages") as meter:
-            for read in reads:
-                if isinstance(read, Refusal):
-                    self.refused.append(read)
-                elif read.id in seen:
-                    reason = f"{read.source}: the same image as {seen[read.id]}; drop one of them"
-                    self.refused.append(Refusal(read.source, "page_twice", read.id[:12], reason, read.id))
-                else:
-                    seen[read.id] = read.source
-                    self._count(read)
-                    yield read
-                meter.total = max(meter.total, meter.done + 1)
-                meter.update()
+    def state(self) -> dict[str, Any]:
+        """All of it as JSON, for a checkpoint."""
+        fields = {name: value for name, value in vars(self).items() if name not in {"batch", "known"}}
+        return fields | {"refused": [refusal.as_dict() for refusal in self.refused]}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned."""
+        for name, value in state.items():
+            setattr(self, name, Counter(value) if name in {"labels", "tags"} else value)
+        self.refused = [Refusal(**row) for row in state["refused"]]
+
+    def take(self, read: Read) -> Page | None:
+        """Count a page and pass it on, or keep a refusal. A page that is there already is refused."""
+        if isinstance(read, Refusal):
+            self.refused.append(read)
+            return None
+        if read.id in self.seen or read.id in self.known:
+            where = self.seen.get(read.id) or self.known[read.id]
+            rule = "page_twice" if read.id in self.seen else "page_known"
+            reason = f"{read.source}: the same image as {where}; drop one of them"
+            self.refused.append(Refusal(read.source, rule, read.id[:12], reason, read.id))
+            return None
+        self.seen[read.id] = read.source
+        self._count(read)
+        return read
 
     def _count(self, page: Page) -> None:
         self.pages += 1

@@ -20,6 +20,8 @@ from ml.errors import InputError
 from ml.pages.page import Box, Page, Provenance, Region, Word
 
 MANIFEST = "manifest.json"
+#: Beside the shards of a store in the making: its last checkpoint.
+UNFINISHED = ".unfinished.json"
 VERSION = 1
 
 _BOX = [pa.field(name, pa.float64(), nullable=False) for name in ("x1", "y1", "x2", "y2")]
@@ -54,34 +56,76 @@ class Entry:
     provenance: Provenance
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A store that was not finished: its whole shards, their pages, and what its writer noted."""
+
+    told: dict[str, Any]
+    shards: list[dict[str, Any]]
+    entries: list[Entry]
+
+
+def unfinished(directory: Path) -> Checkpoint | None:
+    """The last checkpoint in `directory`, if its shards are whole."""
+    try:
+        state = json.loads((directory / UNFINISHED).read_text(encoding="utf-8"))
+        found = Checkpoint(state["told"], state["shards"], [Entry(**entry) for entry in state["entries"]])
+        for shard in found.shards:
+            name = shard["file"]
+            if Path(name).name != name or (directory / name).stat().st_size != shard["bytes"]:
+                return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found
+
+
 class PageWriter:
     """Writes pages into `directory` in the order given; same pages, same bytes.
 
     Use as a context manager. The manifest is written on clean exit and last, so that a folder without one is
-    known to be unfinished; after an error the shards written so far are removed. A store that already lies in
-    `directory` is replaced.
+    known to be unfinished; after an error the shards written since the last `checkpoint` are removed. A store that
+    already lies in `directory` is replaced, or gone on with from `resumed`, a checkpoint that `unfinished` found.
     """
 
-    def __init__(self, directory: Path, prefix: str = "pages", shard_pages: int = 64) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        prefix: str = "pages",
+        shard_pages: int = 64,
+        resumed: Checkpoint | None = None,
+    ) -> None:
         self.directory, self.prefix, self.shard_pages = directory, prefix, shard_pages
+        self._resumed = resumed
         self._entries: list[Entry] = []
         self._shards: list[dict[str, Any]] = []
         self._shard: pq.ParquetWriter | None = None
         self._in_shard = 0
         self._of_prefix = 0
+        self._safe = 0  # shards of the last checkpoint
 
     def __enter__(self) -> PageWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
-        _clear(self.directory)
+        if self._resumed is not None:
+            self._shards, self._entries = list(self._resumed.shards), list(self._resumed.entries)
+            self._of_prefix = self._safe = len(self._shards)
+        _clear(self.directory, keep={shard["file"] for shard in self._shards})
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close_shard()
         if kind is not None:
-            for shard in self._shards:
+            for shard in self._shards[self._safe :]:
                 (self.directory / shard["file"]).unlink(missing_ok=True)
             return
         write_text(self.directory / MANIFEST, _manifest_text(self._shards, self._entries))
+        (self.directory / UNFINISHED).unlink(missing_ok=True)
+
+    def checkpoint(self, told: dict[str, Any]) -> None:
+        """Make what is written so far survive a kill, with what its writer wants to be `told` when it goes on."""
+        self._close_shard()
+        self._safe = len(self._shards)
+        state = {"told": told, "shards": self._shards, "entries": [asdict(entry) for entry in self._entries]}
+        write_text(self.directory / UNFINISHED, json.dumps(state))
 
     def begin(self, prefix: str) -> None:
         """Go on in shards named after `prefix`, so that what precedes does not move what follows."""
@@ -259,7 +303,7 @@ def _read_manifest(directory: Path) -> tuple[tuple[Entry, ...], list[dict[str, A
         raise InputError(f"{path}: damaged manifest ({error}); make the store again") from error
 
 
-def _clear(directory: Path) -> None:
+def _clear(directory: Path, keep: set[str]) -> None:
     """Remove the store that lies in `directory`, also one that was never finished: the manifest first."""
     path = directory / MANIFEST
     if path.is_file():
@@ -267,7 +311,10 @@ def _clear(directory: Path) -> None:
             raise InputError(f"{path}: not a page store's manifest; choose another folder")
         path.unlink()
     for shard in directory.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"):
-        shard.unlink()
+        if shard.name not in keep:
+            shard.unlink()
+    if not keep:
+        (directory / UNFINISHED).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -114,3 +117,90 @@ def test_real_publaynet_pages_have_regions_and_no_words(tmp_path):
     labels = {region.label for one in pages for region in one.regions or ()}
     assert labels <= {"Text", "Section-header", "List-item", "Table", "Picture"}
     assert all(one.document.startswith("PMC") for one in pages)
+
+
+KILLED = """
+import os, sys
+from ml.cli import main
+from ml.pages import ingest, store
+ingest.SHARD_PAGES = 2
+write, left = store.PageWriter.write, [int(sys.argv[1])]
+def dying(self, page):
+    if left[0] == 0:
+        os.kill(os.getpid(), 9)
+    left[0] -= 1
+    write(self, page)
+store.PageWriter.write = dying
+sys.exit(main(["ingest", "auto", sys.argv[2], "--batch", "b", "--out", sys.argv[3]]))
+"""
+
+
+def test_a_killed_run_goes_on_with_nothing_twice_and_nothing_lost(tmp_path):
+    source = tmp_path / "drop"
+    source.mkdir()
+    for number in range(3):
+        (source / f"{number}.pdf").write_bytes(
+            pdf(f"#set page(height: 99pt)\n{number} #pagebreak() more {number}")
+        )
+        (source / f"{number}.png").write_bytes(png(number))
+    (source / "1.pdf").write_text("broken")
+    (source / "z.png").write_bytes(png(0))  # once more
+
+    def run(writes: int, out: str) -> int:
+        command = [sys.executable, "-c", KILLED, str(writes), str(source), str(tmp_path / out)]
+        return subprocess.run(command, capture_output=True, check=False).returncode
+
+    assert run(99, "whole") == 0
+    whole = list(PageStore(tmp_path / "whole"))
+    for killed_at in (0, 1, 3, 3):
+        assert run(killed_at, "killed") == -9
+        assert not (tmp_path / "killed/manifest.json").exists()
+    assert run(99, "killed") == 0
+    assert list(PageStore(tmp_path / "killed")) == whole and len(whole) == 7
+    rows = [json.loads((tmp_path / name / "quarantine.json").read_text()) for name in ("whole", "killed")]
+    assert rows[0] == rows[1] and {row["rule"] for row in rows[0]} == {"pdf_unreadable", "page_twice"}
+    assert not (tmp_path / "killed/.unfinished.json").exists()
+
+
+def test_what_a_killed_run_read_is_not_opened_again_and_other_files_start_afresh(tmp_path, capsys):
+    source = tmp_path / "drop"
+    source.mkdir()
+    for number in range(4):
+        (source / f"{number}.png").write_bytes(png(number))
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", KILLED, "2", str(source), str(out)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
+    stamp = (source / "0.png").stat()
+    (source / "0.png").write_bytes(
+        bytes(stamp.st_size)
+    )  # broken, but of the same size and time: not looked at
+    os.utime(source / "0.png", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert ingest("auto", source, "--batch", "b", "--out", out) == 0
+    assert "going on after 2 pages" in capsys.readouterr().out and len(PageStore(out)) == 4
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -9
+    (source / "1.png").write_bytes(png(9))
+    assert ingest("auto", source, "--batch", "b", "--out", out) == 0
+    assert "going on" not in capsys.readouterr().out and len(PageStore(out)) == 3
+
+
+def test_pages_of_other_stores_are_not_stored_again(tmp_path):
+    source = tmp_path / "drop"
+    source.mkdir()
+    (source / "a.png").write_bytes(png(1))
+    assert ingest("images", source, "--batch", "one", "--out", tmp_path / "one") == 0
+    (source / "b.png").write_bytes(png(2))
+    assert (
+        ingest("images", source, "--batch", "two", "--out", tmp_path / "two", "--known", tmp_path / "one")
+        == 0
+    )
+    assert [page.source for page in PageStore(tmp_path / "two")] == ["b.png"]
+    (row,) = json.loads((tmp_path / "two/quarantine.json").read_text())
+    assert (row["rule"], row["item"]) == ("page_known", "a.png")
+
+
+def test_the_label_table_can_be_seen(capsys):
+    with pytest.raises(SystemExit) as end:
+        ingest("--labels")
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "H1, H2" in said and "heading" in said and "figure" in said

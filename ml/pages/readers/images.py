@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from ml.pages.page import Page, page_id
@@ -16,13 +16,18 @@ from ml.pages.readers.files import (
     name_in,
     read_bytes,
 )
-from ml.pages.readers.refusal import Read
+from ml.pages.readers.refusal import Read, unit_of
 
 
-def read_images(root: Path) -> Iterator[Read]:
-    """Every image under `root` (or `root` itself) as a page without annotations; each file a document."""
+def read_images(root: Path, skip: Container[str] = ()) -> Iterator[Read]:
+    """Every image under `root` (or `root` itself) as a page without annotations; each file a document.
+
+    Files that are called as in `skip` are left out.
+    """
     for path in files_of(root, IMAGE_SUFFIXES):
         item = name_in(root, path)
+        if unit_of(item) in skip:
+            continue
         try:
             data = read_bytes(inside(root, path, item), item, MAX_IMAGE_BYTES)
             for frame, (image, width, height) in enumerate(images_in(data, item)):

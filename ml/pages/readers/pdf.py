@@ -13,7 +13,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ import pypdfium2 as pdfium
 from ml.pages.page import MAX_PIXELS, Page, page_id
 from ml.pages.readers.files import RefusedError, files_of, inside, name_in, read_bytes
 from ml.pages.readers.pdf_layout import layout_of
-from ml.pages.readers.refusal import Read, Refusal
+from ml.pages.readers.refusal import Read, Refusal, unit_of
 from ml.pages.readers.rendering import encode_png, render
 from ml.pages.store import PageStore, PageWriter
 
@@ -44,12 +44,16 @@ class PdfLimits:
     seconds: float = 120.0
 
 
-def read_pdf(root: Path, limits: PdfLimits = PdfLimits(), workers: int = 0) -> Iterator[Read]:
+def read_pdf(
+    root: Path, limits: PdfLimits = PdfLimits(), workers: int = 0, skip: Container[str] = ()
+) -> Iterator[Read]:
     """Every page of every PDF under `root` (or of `root` itself), documents in the order of their names.
+
+    Documents that are called as in `skip` are left out.
 
     Tagged pages have words and regions; untagged ones, or such whose tags contradict the page, only words.
     """
-    paths = files_of(root, frozenset({".pdf"}))
+    paths = [path for path in files_of(root, frozenset({".pdf"})) if unit_of(name_in(root, path)) not in skip]
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:  # each waits for one process
         for read in pool.map(lambda path: _read_apart(root, path, limits), paths):
             yield from read

@@ -23,3 +23,8 @@ class Refusal:
 
 #: What every reader yields, in the order of the input.
 Read = Page | Refusal
+
+
+def unit_of(name: str) -> str:
+    """The file that a page or a refusal is called after: pages of one file are `file#2`."""
+    return name.partition("#")[0]
