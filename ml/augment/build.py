@@ -29,7 +29,7 @@ from ml.config import CacheConfig
 from ml.errors import InputError
 from ml.pages.store import PageStore, write_text
 
-#: Pages a shard at most, on average: at about 0.4 MB a record this keeps shards in the tens of megabytes.
+#: Pages a shard at most, on average: at 0.3 to 0.7 MB a record this keeps shards in the tens of megabytes.
 SHARD_PAGES = 64
 
 #: Records that say how well pages compress here, where the budget may not hold all variants, and by how much
@@ -126,6 +126,7 @@ def _make(
             store,
             seed,
             json.dumps(steps(config)),
+            config.codec,
             tuple(group),
             {record.key: found.records[record.key] for record in group if record.key in found.records},
         )
@@ -164,7 +165,7 @@ def _affordable(store: Path, config: CacheConfig, seed: int, found: Found) -> in
         kept += (
             place.stop - place.start
             if place
-            else len(frame(record, pages[record.row].pixels(), seed, json.dumps(steps(config))))
+            else len(frame(record, pages[record.row].pixels(), seed, json.dumps(steps(config)), config.codec))
         )
     one = sum(raw.values()) * kept / sum(raw[record.page] for record in sample)  # bytes of one variant
     if one > budget:
@@ -186,7 +187,7 @@ def _bytes(shards: list[dict[str, str | int]]) -> int:
 
 def recipe(config: CacheConfig, seed: int) -> str:
     """SHA-256 of what decides a record's bytes beside its page: pipeline, seed, library versions, format."""
-    parts = [steps(config), seed, engine_versions(), records.CODEC, records.LEVEL, VERSION]
+    parts = [steps(config), seed, engine_versions(), config.codec, VERSION]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -266,6 +267,7 @@ def _write_manifest(
         "recipe": recipe(config, seed),
         "seed": seed,
         "pipeline": steps(config),
+        "codec": config.codec,
         "engines": engine_versions(),
         "shards": shards,
     }

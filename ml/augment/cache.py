@@ -18,7 +18,7 @@ from ml.errors import InputError
 MANIFEST = "manifest.json"
 INDEX = "index.npy"
 FORMAT = "scriptorium-augmentations"
-VERSION = 1
+VERSION = 2
 
 #: One row a record, sorted by page id and variant; every page has all variants.
 ROW = np.dtype([("page", "u1", 32), ("variant", "<u4"), ("shard", "<u4"), ("start", "<u8"), ("stop", "<u8")])

@@ -1,7 +1,7 @@
 """The file format of the augmentation cache: frames, each a fixed header and one compressed image.
 
 A shard is a run of frames and nothing else, so it explains itself: what a killed run has left can be used
-as far as it is whole. Why zstd at level 3: docs/decisions/0005-augmentation-cache.md.
+as far as it is whole. What each codec costs: docs/decisions/0005-augmentation-cache.md.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ml.config import CacheCodec
 from ml.pages.page import MAX_PIXELS
 
-MAGIC = b"SAC1"
-CODEC, LEVEL = "zstd", 3
+#: How a frame of each codec begins.
+MAGIC: dict[CacheCodec, bytes] = {"raw": b"SACr", "lz4": b"SACl", "zstd": b"SACz"}
+_CODECS = {MAGIC["lz4"]: pa.Codec("lz4"), MAGIC["zstd"]: pa.Codec("zstd", compression_level=3)}
 
 HEADER = np.dtype(
     [
@@ -34,14 +36,14 @@ HEADER = np.dtype(
 )
 _SIGNED = HEADER.itemsize - 32
 
-_codec = pa.Codec(CODEC, compression_level=LEVEL)
 
-
-def encode(pixels: np.ndarray, *, page: str, variant: int, key: bytes) -> bytes:
+def encode(pixels: np.ndarray, *, page: str, variant: int, key: bytes, codec: CacheCodec = "lz4") -> bytes:
     """One frame: uint8 (H, W, 3) `pixels` of variant `variant` of the page with hex id `page`."""
-    payload = _codec.compress(np.ascontiguousarray(pixels).data, asbytes=True)
+    data = np.ascontiguousarray(pixels).data
+    magic = MAGIC[codec]
+    payload = _CODECS[magic].compress(data, asbytes=True) if magic in _CODECS else bytes(data)
     header = np.zeros((), HEADER)
-    header["magic"], header["variant"], header["length"] = MAGIC, variant, len(payload)
+    header["magic"], header["variant"], header["length"] = magic, variant, len(payload)
     header["height"], header["width"] = pixels.shape[:2]
     header["key"] = np.frombuffer(key, np.uint8)
     header["page"] = np.frombuffer(bytes.fromhex(page), np.uint8)
@@ -60,9 +62,13 @@ def decode(frame: memoryview) -> np.ndarray:
     """The pixels of a whole frame: writable uint8 (H, W, 3)."""
     header = np.frombuffer(frame, HEADER, count=1)[0]
     shape = (int(header["height"]), int(header["width"]), 3)
-    payload = pa.py_buffer(frame[HEADER.itemsize :])
+    payload = frame[HEADER.itemsize :]
+    codec = _CODECS.get(bytes(header["magic"]))
+    if codec is None:
+        return np.frombuffer(payload, np.uint8).reshape(shape).copy()
     # pyarrow's buffer is ours and writable: no copy.
-    return np.frombuffer(_codec.decompress(payload, decompressed_size=prod(shape)), np.uint8).reshape(shape)
+    pixels = codec.decompress(pa.py_buffer(payload), decompressed_size=prod(shape))
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
 def open_shard(path: Path) -> memoryview:
@@ -84,7 +90,7 @@ def frames(data: memoryview) -> Iterator[tuple[np.void, int, int]]:
         header = np.frombuffer(data, HEADER, count=1, offset=start)[0]
         stop = start + HEADER.itemsize + int(header["length"])
         too_large = int(header["height"]) * int(header["width"]) > MAX_PIXELS
-        if header["magic"] != MAGIC or stop > len(data) or too_large:
+        if header["magic"] not in MAGIC.values() or stop > len(data) or too_large:
             return
         yield header, start, stop
         start = stop

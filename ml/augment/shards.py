@@ -18,6 +18,7 @@ import numpy as np
 
 from ml.augment import records
 from ml.augment.photometric import Photometric, variant_seed
+from ml.config import CacheCodec
 from ml.pages.store import PageStore
 from ml.progress import Meter
 
@@ -49,6 +50,7 @@ class Job:
     store: Path
     seed: int
     pipeline: str  # photometric.Steps as JSON
+    codec: CacheCodec
     wanted: tuple[Wanted, ...]
     found: dict[bytes, Place]
 
@@ -122,17 +124,17 @@ def _fill(job: Job) -> int:
             else:
                 if decoded != record.page:
                     pixels, decoded = _store(job.store)[record.row].pixels(), record.page
-                data = frame(record, pixels, job.seed, job.pipeline)
+                data = frame(record, pixels, job.seed, job.pipeline, job.codec)
             _write_all(file.fileno(), data)
         os.fsync(file.fileno())
     part.replace(job.target)
     return job.pages
 
 
-def frame(record: Wanted, pixels: np.ndarray, seed: int, pipeline: str) -> bytes:
+def frame(record: Wanted, pixels: np.ndarray, seed: int, pipeline: str, codec: CacheCodec) -> bytes:
     """The record of a page, uint8 (H, W, 3), as it lies in a shard. `pipeline`: see `Job`."""
     varied = _transform(pipeline)(pixels, variant_seed(seed, record.page, record.variant))
-    return records.encode(varied, page=record.page, variant=record.variant, key=record.key)
+    return records.encode(varied, page=record.page, variant=record.variant, key=record.key, codec=codec)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

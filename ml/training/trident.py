@@ -91,7 +91,11 @@ class TridentSteps(Steps):
         image = letterbox(self._pixels(page, rng), scale, height, width)
         if rng is not None and rng.random() < config.erasing:
             _erase(image, rng)
-        words = [w for w in page.words or () if w.text and w.box[2] > w.box[0] and w.box[3] > w.box[1]]
+        # A page annotated by lines says neither where its words are nor what each is: none of it is learned.
+        told = page.words is not None and not any(len(word.text.split()) > 1 for word in page.words)
+        words = [
+            w for w in page.words or () if told and w.text and w.box[2] > w.box[0] and w.box[3] > w.box[1]
+        ]
         boxes = np.array([w.box for w in words], np.float32).reshape(-1, 4) * scale
         text = np.full((len(words), config.length), PAD, np.int64)
         for i, word in enumerate(words):
@@ -106,7 +110,7 @@ class TridentSteps(Steps):
             "word_boxes": _some(boxes),
             "word_text": _some(text),
             "word_owner": assign(boxes, height // stride, width // stride, stride),
-            "words_known": np.array(page.words is not None),
+            "words_known": np.array(told),
             "region_boxes": _some(region_boxes),
             "region_labels": _some(np.array([label for _, label in known], np.int64)),
             "region_owner": assign(region_boxes, height // layout, width // layout, layout),

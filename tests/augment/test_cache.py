@@ -101,6 +101,23 @@ def test_another_pipeline_or_seed_is_another_record(store: Path, tmp_path: Path)
     assert make(store, tmp_path / "cache", seed=9).computed == 14
 
 
+def test_every_codec_keeps_the_same_pixels_and_another_codec_is_another_record(
+    store: Path, tmp_path: Path
+) -> None:
+    pictures, sizes = [], []
+    for codec in ("raw", "lz4", "zstd"):
+        config = CacheConfig(variants=2, codec=codec)  # pyright: ignore[reportCallIssue]
+        built = make(store, tmp_path / "cache", config=config)
+        assert built.computed == 14
+        sizes.append(built.bytes)
+        cache = AugmentationCache(tmp_path / "cache")
+        pictures.append([cache.image(page, variant) for page in cache.ids for variant in range(2)])
+    for raw, lz4, zstd in zip(*pictures, strict=True):
+        assert np.array_equal(raw, lz4) and np.array_equal(raw, zstd)
+        raw[0, 0] = 0  # a trainer may write into it
+    assert sizes[0] > sizes[1] > sizes[2]
+
+
 @pytest.mark.parametrize("after", [0, 1, 5, 13])
 def test_a_build_that_dies_goes_on_where_it_stopped(
     store: Path, tmp_path: Path, monkeypatch, after: int

@@ -13,8 +13,9 @@ import os
 import resource
 import tempfile
 import time
+from collections import deque
 from collections.abc import Container, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,8 +56,15 @@ def read_pdf(
     """
     paths = [path for path in files_of(root, frozenset({".pdf"})) if unit_of(name_in(root, path)) not in skip]
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:  # each waits for one process
-        for read in pool.map(lambda path: _read_apart(root, path, limits), paths):
-            yield from read
+        ahead: deque[Future[list[Read]]] = deque()
+        for (
+            path
+        ) in paths:  # a few documents ahead and no more: all of a large folder would not fit into memory
+            ahead.append(pool.submit(_read_apart, root, path, limits))
+            if len(ahead) > 4:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
 
 
 def _read_apart(root: Path, path: Path, limits: PdfLimits) -> list[Read]:

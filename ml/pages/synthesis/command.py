@@ -6,9 +6,9 @@ import argparse
 import difflib
 import multiprocessing
 import os
-from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from ml.progress import track
 #: Pages on a contact sheet.
 SHEET_PAGES = 12
 KINDS = tuple(TEMPLATES)
+#: Pages that a worker makes at a time.
+CHUNK = 4
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,9 +158,20 @@ def generate(config: SynthConfig, seed: int, workers: int = 1) -> Iterator[Page]
     # Processes start from a clean server: a fork of this one would copy its threads' locks.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["ml.pages.synthesis.typesetting"])
-    # An executor, because a pool would replace workers that die at their start for ever.
+    # An executor, because a pool would replace workers that die at their start for ever. A few chunks ahead and no
+    # more: a million pages need no more memory than a thousand.
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(make, range(config.pages), chunksize=4)
+        ahead: deque[Future[list[Page]]] = deque()
+        for start in range(0, config.pages, CHUNK):
+            ahead.append(pool.submit(_make_some, make, range(start, min(start + CHUNK, config.pages))))
+            if len(ahead) > 3 * workers:
+                yield from ahead.popleft().result()
+        while ahead:
+            yield from ahead.popleft().result()
+
+
+def _make_some(make: Callable[[int], Page], indices: range) -> list[Page]:
+    return [make(index) for index in indices]
 
 
 def _make(seed: int, config: SynthConfig, index: int) -> Page:
