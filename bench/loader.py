@@ -1,6 +1,6 @@
 """Does the augmentation cache feed training at memory speed, and which codec should its records have?
 
-    python bench/loader.py [--pages 120 --long-edge 1024 | --data data/snapshot/train] [--out FILE]
+    python bench/loader.py [--pages 120 --long-edge 1024 | --data data/snapshot/train] [--codec raw] [--out FILE]
 
 The same torch DataLoader over the same pages, in its own process and with one and two workers, fed by decoding
 and augmenting on the fly, from the cache, and by a bare read of the same bytes: the finished pixels, from a file
@@ -258,12 +258,13 @@ def main() -> int:
     parser.add_argument("--pages", type=int, default=120, help="synthetic pages, where no --data is given")
     parser.add_argument("--long-edge", type=int, default=1024, help="pixels of their longer side")
     parser.add_argument("--data", type=Path, help="folder of a page store")
+    parser.add_argument("--codec", choices=list(records.MAGIC), default="lz4", help="of the cache's records")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--passes", type=int, default=3)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    config = CacheConfig()  # pyright: ignore[reportCallIssue]
+    config = CacheConfig(codec=args.codec)  # pyright: ignore[reportCallIssue]
     with tempfile.TemporaryDirectory() as folder:
         store, cache = args.data or Path(folder) / "store", Path(folder) / "cache"
         if args.data is None:
@@ -278,7 +279,7 @@ def main() -> int:
         report = {
             "pages": built.pages,
             "variants": built.variants,
-            "codec": f"{records.CODEC} {records.LEVEL}",
+            "codec": args.codec,
             "build": asdict(built),
             "rebuild_seconds": again.seconds,
             "reads": [read(source) for source in sources],
