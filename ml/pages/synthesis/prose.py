@@ -29,6 +29,14 @@ def _faker(language: str) -> Faker:
     return Faker(_LOCALES.get(language, "en_US"))
 
 
+@functools.cache
+def _towns(language: str) -> tuple[str, ...]:
+    """Faker's list of a country's towns, where it has one: in order, because some are sets, which have none."""
+    providers = _faker(language).get_providers()
+    address = next(part for part in providers if ".address." in type(part).__module__)
+    return tuple(sorted(getattr(address, "cities", ())))
+
+
 class Prose(Tokens):
     """Draws text. Everything it says is a function of `rng`, `language` and the characters that are `due`.
 
@@ -146,7 +154,9 @@ class Prose(Tokens):
 
     def address(self) -> list[str]:
         """Street, and town with its code."""
-        return [self.fake.street_address().replace("\n", " "), f"{self.fake.city()}, {self.fake.postcode()}"]
+        towns = _towns(self.language)
+        town = self.pick(*towns) if towns else self.fake.city()
+        return [self.fake.street_address().replace("\n", " "), f"{town}, {self.fake.postcode()}"]
 
     def website(self) -> str:
         return (
