@@ -229,6 +229,29 @@ def test_what_is_broken_is_refused_by_name(folder, name, text, read, rule):
 
 
 @pytest.mark.parametrize(
+    "flood",
+    [
+        "<a",
+        "<a '",
+        '<a "',
+        "<!--",
+        "<![",
+        "&",
+        "<a b=",
+        "a='b' ",
+        "<p>",
+        "</p>",
+        "<div class='ocr_line'>",
+        "a-",
+    ],
+)
+def test_a_flood_of_open_markup_takes_no_longer_than_text(flood, folder):
+    """Two hundred kilobytes that take quadratic parsers minutes; the test's own time limit is the suite's."""
+    (folder / "page.hocr").write_text("<html ocr_page>" + flood * (200_000 // len(flood)) + HOCR)
+    assert list(read_hocr(folder))
+
+
+@pytest.mark.parametrize(
     ("source", "read", "pages", "count"),
     [("forms", read_funsd, 5, 894), ("scans", read_alto, 4, 199), ("handwriting", read_crops, 60, 60)],
 )
