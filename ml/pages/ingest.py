@@ -7,9 +7,10 @@ import hashlib
 import itertools
 import json
 import re
-import sys
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,8 +19,8 @@ from ml.pages.labels import CANONICAL, FROM_PUBLAYNET
 from ml.pages.page import Page
 from ml.pages.readers.coco import coco_files, read_coco
 from ml.pages.readers.datasets import crop_files, funsd_files, read_crops, read_funsd
-from ml.pages.readers.doclaynet import is_doclaynet, read_doclaynet
-from ml.pages.readers.files import IMAGE_SUFFIXES, files_of
+from ml.pages.readers.doclaynet import doclaynet_files, read_doclaynet
+from ml.pages.readers.files import IMAGE_SUFFIXES, files_of, name_in
 from ml.pages.readers.hocr import hocr_files, read_hocr
 from ml.pages.readers.images import read_images
 from ml.pages.readers.pdf import PdfLimits, read_pdf
@@ -27,28 +28,59 @@ from ml.pages.readers.pdf_tags import LABELS as PDF_LABELS
 from ml.pages.readers.refusal import Read, Refusal, unit_of
 from ml.pages.readers.store import read_store
 from ml.pages.readers.xml_trees import LABELS as XML_LABELS
-from ml.pages.readers.xml_trees import read_alto, read_page_xml, xml_files
+from ml.pages.readers.xml_trees import alto_files, page_xml_files, read_alto, read_page_xml
 from ml.pages.store import MANIFEST, PageStore, PageWriter, unfinished, write_text
 from ml.progress import Meter
 
-#: What `ingest` reads, in the order in which `auto` looks; a line each for `--help`.
+
+@dataclass(frozen=True)
+class Source:
+    """A format that `ingest` reads."""
+
+    told: str  # in a line, for `--help`
+    files: Callable[[Path], list[Path]]  # those under a path that look like the format
+    #: Reads a path within limits. Of PDF and image files, such as are called as in the third argument stay closed.
+    read: Callable[[Path, PdfLimits, Container[str]], Iterator[Read]]
+
+
+def _source(told: str, files: Callable[[Path], list[Path]], read: Callable[[Path], Iterator[Read]]) -> Source:
+    return Source(told, files, lambda path, limits, skip: read(path))
+
+
+def _stores(path: Path) -> list[Path]:
+    return [path / MANIFEST] if (path / MANIFEST).is_file() else []
+
+
+AUTO = "auto"
+#: In the order in which `auto` reads them.
 SOURCES = {
-    "auto": "look what lies there, and read all of it",
-    "pdf": "PDF: words of the text layer; regions and reading order of tagged files",
-    "images": "images alone (PNG, JPEG, TIFF with all frames, BMP, WebP): nothing is annotated",
-    "coco": "COCO JSON: regions",
-    "publaynet": "the same, with PubLayNet's five classes",
-    "doclaynet": "DocLayNet: COCO regions, pages stretched back from 1025 x 1025, words of the JSON beside them",
-    "funsd": "FUNSD JSON: words",
-    "alto": "ALTO 2 to 4: words and lines; regions where blocks are typed",
-    "pagexml": "PAGE 2010 to 2019: words or lines, regions",
-    "hocr": "hOCR: words and lines",
-    "csv": "CSV or TSV with the columns image and text: crops of words and lines",
-    "store": "a page store, such as `scriptorium synth` writes",
-}
+    "pdf": Source(
+        "PDF: words of the text layer; regions and reading order of tagged files",
+        partial(files_of, suffixes=frozenset({".pdf"})),
+        lambda path, limits, skip: read_pdf(path, limits, skip=skip),
+    ),
+    "doclaynet": _source(
+        "DocLayNet: COCO regions, pages stretched back from 1025 x 1025, words of the JSON beside them",
+        doclaynet_files,
+        read_doclaynet,
+    ),
+    "coco": _source("COCO JSON: regions", coco_files, read_coco),
+    "publaynet": _source("the same, with PubLayNet's five classes", coco_files, read_coco),
+    "funsd": _source("FUNSD JSON: words", funsd_files, read_funsd),
+    "alto": _source("ALTO 2 to 4: words and lines; regions where blocks are typed", alto_files, read_alto),
+    "pagexml": _source("PAGE 2010 to 2019: words or lines, regions", page_xml_files, read_page_xml),
+    "hocr": _source("hOCR: words and lines", hocr_files, read_hocr),
+    "csv": _source("CSV or TSV with the columns image and text: crops of words and lines", crop_files, read_crops),
+    "images": Source(
+        "images alone (PNG, JPEG, TIFF with all frames, BMP, WebP): nothing is annotated",
+        partial(files_of, suffixes=IMAGE_SUFFIXES),
+        lambda path, limits, skip: read_images(path, skip),
+    ),
+    "store": _source("a page store, such as `scriptorium synth` writes", _stores, read_store),
+}  # fmt: skip
 QUARANTINE = "quarantine.json"
 BATCH_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-#: Pages after which a shard is closed, at the end of the file that they came from.
+#: Pages of a shard; a killed run goes on after the last whole one.
 SHARD_PAGES = 64
 #: Refusals named on the screen; all are in `quarantine.json`.
 _NAMED = 8
@@ -56,10 +88,12 @@ _NAMED = 8
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    width = max(map(len, SOURCES))
-    parser.epilog = "sources:\n" + "\n".join(f"  {name:<{width}}  {told}" for name, told in SOURCES.items())
+    told = {AUTO: "look what lies there, and read all of it"}
+    told |= {name: source.told for name, source in SOURCES.items()}
+    width = max(map(len, told))
+    parser.epilog = "sources:\n" + "\n".join(f"  {name:<{width}}  {line}" for name, line in told.items())
     parser.add_argument(
-        "source", choices=SOURCES, metavar="SOURCE", help="what PATH holds, see below; auto looks"
+        "source", choices=told, metavar="SOURCE", help="what PATH holds, see below; auto looks"
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="a file or a folder")
     parser.add_argument("--batch", required=True, metavar="NAME", help="what to call the batch")
@@ -81,7 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-seconds", type=float, default=120, metavar="S", help="time for one PDF (default: %(default)s)"
     )
     parser.add_argument(
-        "--known", type=Path, nargs="+", metavar="DIR", help="page stores whose pages are not stored again"
+        "--known",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="batches, or folders of batches, whose pages are not stored again",
     )
     parser.add_argument(
         "--labels", action=ShowLabels, help="print how each format's names become the eleven labels, and exit"
@@ -119,13 +157,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{path}: no such file or folder")
     if not (args.long_edge == 0 or 128 <= args.long_edge <= 10_000):
         raise UsageError(f"--long-edge {args.long_edge}: must be from 128 to 10000 pixels")
-    if args.max_pages < 1 or args.max_seconds <= 0:
-        raise UsageError("--max-pages and --max-seconds must be above 0")
+    if args.max_pages < 1 or not 0 < args.max_seconds <= 86_400:
+        raise UsageError("--max-pages must be above 0, and --max-seconds above 0 and up to 86400")
     out = args.out or Path("data/batches") / args.batch
     if not args.dry_run and (out.resolve() == path.resolve() or path.resolve().is_relative_to(out.resolve())):
         raise UsageError(f"--out {out}: lies over the input; choose another folder")
     limits = PdfLimits(long_edge=args.long_edge, pages=args.max_pages, seconds=args.max_seconds)
-    report = Report(args.batch, _known(args.known))
+    report = Report(args.batch, _known(args.known or [], out))
     if args.dry_run:
         for read in _metered(read_source(args.source, path, limits), report):
             report.take(read)
@@ -133,6 +171,9 @@ def run(args: argparse.Namespace) -> int:
         _write(args.source, path, limits, out, report)
     report.refuse_empty(path)
     print(report.text("would be written" if args.dry_run else str(out)))
+    if strange := strange_files(path):
+        named = ", ".join(strange[:_NAMED]) + (", ..." if len(strange) > _NAMED else "")
+        print(f"  left alone {len(strange)} files that no reader knows: {named}")
     return 0
 
 
@@ -142,35 +183,33 @@ def _write(source: str, path: Path, limits: PdfLimits, out: Path, report: Report
     resumed = unfinished(out)
     if resumed is not None and resumed.told.get("key") != key:
         resumed = None
-    before: frozenset[str] = frozenset()
+    done: Counter[str] = Counter()  # reads by file; the last file may have more
     if resumed is not None:
-        before = frozenset(resumed.told["done"])
+        done.update(resumed.told["done"])
         report.restore(resumed.told["report"])
-        print(f"{report.batch}: going on after {report.pages} pages of {len(before)} files")
-    reads = _metered(read_source(source, path, limits, before), report)
-    done = set(before)
-    # Shards end where files do: what a checkpoint holds is whole files, and those are not read again.
-    with PageWriter(out, prefix=report.batch, shard_pages=sys.maxsize, resumed=resumed) as writer:
+        print(f"{report.batch}: going on after {report.pages} pages of {len(done)} files")
+    passed = done.copy()
+    whole = frozenset(list(done)[:-1])
+    with PageWriter(out, prefix=report.batch, shard_pages=SHARD_PAGES, resumed=resumed) as writer:
         since = 0
-        for unit, group in itertools.groupby(reads, lambda read: unit_of(_name(read))):
-            if unit in before:
+        for read in _metered(read_source(source, path, limits, whole), report):
+            unit = unit_of(read)
+            if passed[unit] > 0:
+                passed[unit] -= 1
                 continue
-            for read in group:
-                page = report.take(read)
-                if page is not None:
-                    writer.write(page)
-                    since += 1
-            done.add(unit)
-            if since >= SHARD_PAGES:
-                writer.checkpoint({"key": key, "done": sorted(done), "report": report.state()})
+            done[unit] = done.pop(unit, 0) + 1  # last in the order of the dict
+            page = report.take(read)
+            if page is None:
+                continue
+            writer.write(page)
+            since += 1
+            # Whole shards; ever more of them, because a checkpoint tells all pages: a tenth is lost at most.
+            if since == SHARD_PAGES * max(1, report.pages // (10 * SHARD_PAGES)):
+                writer.checkpoint({"key": key, "done": dict(done), "report": report.state()})
                 since = 0
         report.refuse_empty(path)
         rows = [refusal.as_dict() for refusal in report.refused]
         write_text(out / QUARANTINE, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-
-
-def _name(read: Read) -> str:
-    return read.item if isinstance(read, Refusal) else read.source
 
 
 def _key(source: str, path: Path, limits: PdfLimits) -> str:
@@ -188,9 +227,15 @@ def _metered(reads: Iterator[Read], report: Report) -> Iterator[Read]:
             meter.update()
 
 
-def _known(folders: list[Path] | None) -> dict[str, str]:
-    """Ids of the pages in other stores, and which store has each."""
-    return {entry.id: str(folder) for folder in folders or () for entry in PageStore(folder).entries}
+def _known(folders: list[Path], out: Path) -> dict[str, str]:
+    """Ids of the pages in the stores that `folders` are or hold, and which has each. `out` is replaced: not it."""
+    if lost := next((folder for folder in folders if not folder.is_dir()), None):
+        raise UsageError(f"--known {lost}: no such folder")
+    stores = [
+        place for folder in folders for place in ([folder] if _stores(folder) else sorted(folder.glob("*/")))
+    ]
+    others = [place for place in stores if place.resolve() != out.resolve() and _stores(place)]
+    return {entry.id: str(place) for place in others for entry in PageStore(place).entries}
 
 
 def read_source(source: str, path: Path, limits: PdfLimits, skip: Container[str] = ()) -> Iterator[Read]:
@@ -198,25 +243,13 @@ def read_source(source: str, path: Path, limits: PdfLimits, skip: Container[str]
 
     PDF and image files that are called as in `skip` are not opened.
     """
-    readers = {
-        "pdf": lambda: read_pdf(path, limits, skip=skip),
-        "coco": lambda: read_coco(path),
-        "publaynet": lambda: read_coco(path),
-        "doclaynet": lambda: read_doclaynet(path),
-        "funsd": lambda: read_funsd(path),
-        "alto": lambda: read_alto(path),
-        "pagexml": lambda: read_page_xml(path),
-        "hocr": lambda: read_hocr(path),
-        "csv": lambda: read_crops(path),
-        "images": lambda: read_images(path, skip),
-        "store": lambda: read_store(path),
-    }
-    if source != "auto":
-        return readers[source]()
+    if source != AUTO:
+        return SOURCES[source].read(path, limits, skip)
     kinds = kinds_of(path)
     if not kinds:
         raise InputError(f"{path}: nothing that a reader knows lies there; see `scriptorium ingest --help`")
-    return _all_of((readers[kind]() for kind in kinds), path, plain="images" not in kinds)
+    alone = bool({"images", "store"} & set(kinds))
+    return _all_of((SOURCES[kind].read(path, limits, skip) for kind in kinds), path, plain=not alone)
 
 
 def _all_of(readings: Iterable[Iterator[Read]], path: Path, *, plain: bool) -> Iterator[Read]:
@@ -227,7 +260,7 @@ def _all_of(readings: Iterable[Iterator[Read]], path: Path, *, plain: bool) -> I
         if isinstance(read, Page):
             known.add(read.document)
         yield read
-    for read in read_images(path) if plain else ():
+    for read in read_images(path, skip=known) if plain else ():
         name = read.item if isinstance(read, Refusal) else read.source
         if isinstance(read, Refusal) or not known & {read.id, name, PurePosixPath(name).name, read.document}:
             yield read
@@ -235,22 +268,23 @@ def _all_of(readings: Iterable[Iterator[Read]], path: Path, *, plain: bool) -> I
 
 def kinds_of(path: Path) -> list[str]:
     """What lies at `path`: a store alone; else PDFs, and images with annotations or, where there are none, without."""
-    if (path / MANIFEST).is_file():
+    if SOURCES["store"].files(path):
         return ["store"]
-    alto, page_xml = xml_files(path)
-    annotated = {
-        "doclaynet" if is_doclaynet(path) else "coco": bool(coco_files(path)),
-        "funsd": bool(funsd_files(path)),
-        "alto": bool(alto),
-        "pagexml": bool(page_xml),
-        "hocr": bool(hocr_files(path)),
-        "csv": bool(crop_files(path)),
-    }
-    kinds = ["pdf"] if files_of(path, frozenset({".pdf"})) else []
-    kinds += [kind for kind, found in annotated.items() if found]
-    if not any(annotated.values()) and files_of(path, IMAGE_SUFFIXES):
-        kinds.append("images")
+    kinds = [name for name, source in SOURCES.items() if name != "publaynet" and source.files(path)]
+    if "doclaynet" in kinds:
+        kinds.remove("coco")
+    if "images" in kinds and not set(kinds) <= {"pdf", "images"}:
+        kinds.remove("images")
     return kinds
+
+
+def strange_files(path: Path) -> list[str]:
+    """Names of the files in folder `path` that no reader takes for its own; hidden ones do not count."""
+    if path.is_file() or SOURCES["store"].files(path):
+        return []
+    taken = {file for source in SOURCES.values() for file in source.files(path)}
+    names = [name_in(path, file) for file in path.rglob("*") if file not in taken and not file.is_dir()]
+    return sorted(name for name in names if not any(part.startswith(".") for part in name.split("/")))
 
 
 class Report:

@@ -313,6 +313,8 @@ def _clear(directory: Path, keep: set[str]) -> None:
     for shard in directory.glob("*-[0-9][0-9][0-9][0-9][0-9].parquet"):
         if shard.name not in keep:
             shard.unlink()
+    for part in directory.glob(".*.part"):  # of a `write_text` that was killed
+        part.unlink()
     if not keep:
         (directory / UNFINISHED).unlink(missing_ok=True)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ml.pages.ingest import kinds_of
 from ml.pages.page import Page
@@ -17,7 +19,7 @@ from ml.pages.readers.xml_trees import read_alto, read_page_xml
 from ml.pages.result import FoundRegion, PageResult, ReadWord
 from ml.serving.documents import SourcePage
 from ml.serving.formats import FORMATS
-from tests.pages.making import png, samples
+from tests.pages.making import png
 
 ALTO = """<?xml version="1.0" encoding="UTF-8"?>
 <alto xmlns="http://www.loc.gov/standards/alto/ns-v3#"><Description><MeasurementUnit>{unit}</MeasurementUnit>
@@ -115,6 +117,40 @@ def test_hocr_is_read_as_html_and_scaled_to_the_image(folder):
         ("Jerry", (5, 20, 45, 30), 1),
     ]
     assert [(r.label, r.box) for r in page.regions or ()] == [("Picture", (0, 40, 60, 80))]
+
+
+def test_pages_of_one_hocr_file_are_the_frames_of_its_image(tmp_path):
+    frames = [Image.new("L", (120, 160), tone) for tone in (0, 99, 200)]
+    frames[0].save(tmp_path / "page.tif", save_all=True, append_images=frames[1:])
+    head, body = HOCR.replace("page.png", "page.tif").split("<body>")
+    body = body.removesuffix("</body></html>")
+    bodies = [body.replace("ppageno 0", f"ppageno {number}") for number in (2, 0, 2)]
+    (tmp_path / "page.hocr").write_text(f"{head}<body>{''.join(bodies)}</body></html>")
+    *pages, again = read_hocr(tmp_path)
+    assert [page.pixels().mean() for page in pages if isinstance(page, Page)] == [200, 0]
+    assert isinstance(again, Refusal) and again.rule == "page_twice"
+
+
+def test_hocr_words_end_with_their_own_tag_and_comments_say_nothing(folder):
+    word = "<span class=ocrx_word title='bbox 50 10 90 30'>"
+    body = f"<!-- {word}no</span> --><script>if (a<b) x()</script>{word}<span>1<br/>2</span><em>3</em></span> none"
+    (folder / "page.hocr").write_text(HOCR.split("<p class", maxsplit=1)[0] + body)
+    assert words(only(read_hocr(folder))) == [("123", (25, 5, 45, 15), 0)]
+
+
+@pytest.mark.parametrize("flood", ["<a ", "<a x='", "<!--", "</", "<b></i>", "<![CDATA["])
+def test_a_flood_of_tags_takes_hocr_no_longer_than_its_length(folder, flood):
+    (folder / "page.hocr").write_text(HOCR + flood * 100_000)
+    started = time.monotonic()
+    assert len(list(read_hocr(folder))) == 1
+    assert time.monotonic() - started < 20
+
+
+def test_tags_of_page_xml_may_have_a_prefix(folder):
+    text = PAGE.replace("<PcGts xmlns=", "<pc:PcGts xmlns=").replace("</PcGts>", "</pc:PcGts>")
+    text = text.replace("xmlns=", 'xmlns:pc="http://schema.primaresearch.org/PAGE" xmlns=')
+    (folder / "page.xml").write_text(text)
+    assert len(only(read_page_xml(folder)).words or ()) == 3 and kinds_of(folder) == ["pagexml"]
 
 
 @pytest.mark.parametrize(
@@ -217,6 +253,9 @@ def test_doclaynet_pages_get_their_proportions_back(tmp_path):
         ("page.xml", PAGE.replace('imageWidth="60"', 'imageWidth="nan"'), read_page_xml, "page_size"),
         ("other.xml", PAGE.replace("page.png", "../../etc/passwd"), read_page_xml, "file_missing"),
         ("page.hocr", HOCR.replace("bbox 10 10 40 30", "nothing"), read_hocr, "hocr_unreadable"),
+        ("page.hocr", HOCR + "<span class='ocrx_word", read_hocr, "hocr_unreadable"),
+        ("page.hocr", HOCR.replace("bbox 0 0 120", "bbox 0 0 -120"), read_hocr, "page_size"),
+        ("a.csv", "image,text\n", read_crops, "csv_unreadable"),
         ("page.json", '{"form": [{"words": [{"box": [1, 2, NaN, 4], "text": "a"}]}]}', read_funsd, "box_invalid"),
         ("page.json", '{"form": 3}', read_funsd, "funsd_unreadable"),
         ("a.csv", 'image,text\n"open', read_crops, "csv_unreadable"),
@@ -249,13 +288,3 @@ def test_a_flood_of_open_markup_takes_no_longer_than_text(flood, folder):
     """Two hundred kilobytes that take quadratic parsers minutes; the test's own time limit is the suite's."""
     (folder / "page.hocr").write_text("<html ocr_page>" + flood * (200_000 // len(flood)) + HOCR)
     assert list(read_hocr(folder))
-
-
-@pytest.mark.parametrize(
-    ("source", "read", "pages", "count"),
-    [("forms", read_funsd, 5, 894), ("scans", read_alto, 4, 199), ("handwriting", read_crops, 60, 60)],
-)
-def test_real_samples_give_the_counts_of_their_annotations(source, read, pages, count):
-    found = list(read(samples(source)))
-    assert all(isinstance(one, Page) for one in found)
-    assert (len(found), sum(len(one.words) for one in found)) == (pages, count)

@@ -129,6 +129,29 @@ def test_entries_that_are_none_are_set_aside(tmp_path):
     assert refused(dataset(tmp_path, [], images=[{"width": 3}, "x"])) == ["coco_image", "coco_image"]
 
 
+def test_an_id_that_two_images_share_says_nothing_of_either(tmp_path):
+    images = [
+        {"id": 1, "file_name": "page.png"},
+        {"id": 1, "file_name": "b.png"},
+        {"id": 2, "file_name": "page.png"},
+    ]
+    reads = dataset(tmp_path, [annotation([1, 2, 3, 4])], images=images)
+    assert refused(reads) == ["coco_id", "coco_id"]
+    assert [read.source for read in reads if isinstance(read, Page)] == ["page.png"]
+
+
+def test_an_image_listed_twice_is_read_once(tmp_path):
+    images = [{"id": 1, "file_name": "page.png"}, {"id": 2, "file_name": "page.png"}]
+    reads = dataset(tmp_path, [annotation([1, 2, 3, 4])], images=images)
+    assert isinstance(reads[0], Page) and refused(reads) == ["page_twice"]
+
+
+def test_a_category_with_two_names_and_a_flood_of_boxes_are_set_aside(tmp_path):
+    two = [{"id": 1, "name": "text"}, {"id": 1, "name": "table"}]
+    assert refused(dataset(tmp_path, [], categories=two)) == ["coco_unreadable"]
+    assert refused(dataset(tmp_path, [annotation([1, 2, 3, 4])] * 2001)) == ["page_boxes"]
+
+
 def test_a_file_cut_off_is_set_aside(tmp_path):
     (tmp_path / "annotations.json").write_text('{"images": [], "annotations": [], "categories": [')
     assert refused(read_coco(tmp_path)) == ["coco_unreadable"]

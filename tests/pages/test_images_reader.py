@@ -53,6 +53,20 @@ def test_every_frame_of_a_tiff_is_a_page_of_one_document(tmp_path):
     assert {one.document for one in pages if isinstance(one, Page)} == {"fax.tif"}
 
 
+def test_frames_over_the_limit_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_FRAMES", 2)
+    frames = [Image.new("L", (20, 20), tone) for tone in (0, 99, 200)]
+    frames[0].save(tmp_path / "fax.tif", save_all=True, append_images=frames[1:])
+    *pages, refusal = read(tmp_path)
+    assert len(pages) == 2 and isinstance(refusal, Refusal) and refusal.rule == "image_frames"
+
+
+def test_a_format_that_runs_programs_is_not_opened_whatever_its_name(tmp_path):
+    (tmp_path / "page.png").write_bytes(image("EPS"))
+    (one,) = read(tmp_path)
+    assert isinstance(one, Refusal) and one.rule == "image_unreadable"
+
+
 def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -9,7 +9,7 @@ import pytest
 
 from ml.cli import main
 from ml.pages.store import PageStore, PageWriter
-from tests.pages.making import coco, page, pdf, png, samples
+from tests.pages.making import coco, page, pdf, png
 
 
 def ingest(*arguments) -> int:
@@ -76,6 +76,8 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
         (["auto", "broken", "--long-edge", "3"], 2, "--long-edge"),
         (["auto", "broken", "--batch", "../up"], 2, "--batch"),
         (["auto", "broken", "--out", "broken"], 2, "--out"),
+        (["auto", "broken", "--max-seconds", "nan"], 2, "--max-seconds"),
+        (["auto", "broken", "--known", "absent"], 2, "--known"),
     ],
 )
 def test_bad_requests_end_in_one_sentence(tmp_path, monkeypatch, capsys, arguments, code, said):
@@ -87,36 +89,6 @@ def test_bad_requests_end_in_one_sentence(tmp_path, monkeypatch, capsys, argumen
     assert ingest(*arguments, *batch) == code
     error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("scriptorium")]
     assert len(error) == 1 and said in error[0]
-
-
-@pytest.mark.real
-def test_real_pdfs_have_words_in_order(tmp_path):
-    assert ingest("auto", samples("pdf"), "--batch", "real", "--out", tmp_path) == 0
-    store = PageStore(tmp_path)
-    assert len({one.document for one in store}) == 10
-    assert json.loads((tmp_path / "quarantine.json").read_text()) == []
-    texts = {one.source: " ".join(word.text for word in one.words or ()) for one in store}
-    assert "pulleys, provided the inner race of the bearing" in texts["docling__amt_handbook_sample.pdf#1"]
-    assert (
-        "The above-entitled matter came on for oral argument"
-        in texts["pdfplumber__scotus-transcript-p1.pdf#1"]
-    )
-    for one in store:
-        assert one.words
-        for word in one.words:
-            x1, y1, x2, y2 = word.box
-            assert 0 <= x1 < x2 <= one.width and 0 <= y1 < y2 <= one.height
-
-
-@pytest.mark.real
-def test_real_publaynet_pages_have_regions_and_no_words(tmp_path):
-    assert ingest("auto", samples("publaynet"), "--batch", "real", "--out", tmp_path) == 0
-    pages = list(PageStore(tmp_path))
-    assert len(pages) == 7
-    assert all(one.words is None and one.regions for one in pages)
-    labels = {region.label for one in pages for region in one.regions or ()}
-    assert labels <= {"Text", "Section-header", "List-item", "Table", "Picture"}
-    assert all(one.document.startswith("PMC") for one in pages)
 
 
 KILLED = """
@@ -181,6 +153,80 @@ def test_what_a_killed_run_read_is_not_opened_again_and_other_files_start_afresh
     (source / "1.png").write_bytes(png(9))
     assert ingest("auto", source, "--batch", "b", "--out", out) == 0
     assert "going on" not in capsys.readouterr().out and len(PageStore(out)) == 3
+
+
+class Killed(BaseException):
+    """As a kill, but in this process: nothing handles it."""
+
+
+def killed_at(count: int, monkeypatch, *arguments) -> None:
+    """Ingest, and die before the page after `count` others is written."""
+    write, left = PageWriter.write, iter(range(count))
+
+    def dying(self, page):
+        if next(left, None) is None:
+            raise Killed
+        write(self, page)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(PageWriter, "write", dying)
+        ingest(*arguments)
+
+
+def test_pages_of_one_name_and_names_with_number_signs_survive_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.pages.ingest.SHARD_PAGES", 1)
+    source = tmp_path / "drop"
+    source.mkdir()
+    names = ["a#1.png", "b.png", "a#2.png", "a#1.png", "none.png", "b.png", "c.png"]
+    for number, name in enumerate(("a#1.png", "a#2.png", "b.png", "c.png")):
+        (source / name).write_bytes(png(number))
+    listed = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    (source / "coco.json").write_text(coco(listed, [], []))
+    common = ("coco", source, "--batch", "b", "--out")
+    assert ingest(*common, tmp_path / "whole") == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert [page.source for page in PageStore(tmp_path / "whole")] == ["a#1.png", "b.png", "a#2.png", "c.png"]
+    for count in range(4):
+        out = tmp_path / f"killed{count}"
+        killed_at(count, monkeypatch, *common, out)
+        killed_at(0, monkeypatch, *common, out)
+        (out / "..unfinished.json.part").write_text("cut o")
+        assert ingest(*common, out) == 0
+        assert {path.name: path.read_bytes() for path in out.iterdir()} == whole
+
+
+def test_a_checkpoint_waits_for_ever_more_pages_because_it_tells_all_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("ml.pages.ingest.SHARD_PAGES", 1)
+    (tmp_path / "in").mkdir()
+    for number in range(44):
+        (tmp_path / f"in/{number:02}.png").write_bytes(png(number, (8, 8)))
+    told = []
+    monkeypatch.setattr(PageWriter, "checkpoint", lambda self, state: told.append(len(state["done"])))
+    assert ingest("images", tmp_path / "in", "--batch", "b", "--out", tmp_path / "out") == 0
+    assert told == [*range(1, 20), 21, 23, 25, 27, 29, 32, 35, 38, 42]
+
+
+def test_files_that_no_reader_knows_are_named(tmp_path, capsys):
+    source = tmp_path / "drop"
+    (source / "inner").mkdir(parents=True)
+    (source / "x.png").write_bytes(png(1))
+    (source / "inner/notes.docx").write_text("?")
+    (source / "broken.json").write_text('{"imag')
+    (source / ".hidden").write_text("")
+    assert ingest("auto", source, "--batch", "b", "--dry-run") == 0
+    assert "left alone 2 files that no reader knows: broken.json, inner/notes.docx" in capsys.readouterr().out
+
+
+def test_the_batch_itself_is_not_known_beforehand(tmp_path):
+    (tmp_path / "a.png").write_bytes(png(1))
+    for _ in range(2):
+        out = tmp_path / "batches/one"
+        assert ingest("images", tmp_path / "a.png", "--batch", "one", "--out", out, "--known", tmp_path) == 0
+        known = ("--known", tmp_path / "batches")
+        assert ingest("images", tmp_path / "a.png", "--batch", "one", "--out", out, *known) == 0
+    assert len(PageStore(tmp_path / "batches/one")) == 1
+    out = tmp_path / "batches/two"
+    assert ingest("images", tmp_path / "a.png", "--batch", "two", "--out", out, *known) == 1
 
 
 def test_pages_of_other_stores_are_not_stored_again(tmp_path):

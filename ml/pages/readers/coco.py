@@ -7,12 +7,14 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ml.pages.labels import FROM_PUBLAYNET
 from ml.pages.order import in_reading_order
 from ml.pages.page import Box, Page, Region, page_id
+from ml.pages.readers.annotated import MAX_REGIONS
 from ml.pages.readers.files import (
     MAX_IMAGE_BYTES,
     RefusedError,
@@ -45,10 +47,11 @@ def coco_files(root: Path) -> list[Path]:
     found = files_of(root, frozenset({".json"}))
     # A link that leads out of the folder, or to a device, is not even looked at.
     regular = [path for path in found if path.is_file() and path.resolve().is_relative_to(folder)]
-    return [path for path in regular if _looks_like_coco(path)]
+    return [path for path in regular if _looks_like_coco(path, path.stat().st_size, path.stat().st_mtime_ns)]
 
 
-def _looks_like_coco(path: Path) -> bool:
+@lru_cache(maxsize=100_000)  # asked for several times in a run, and PubLayNet's file has 2 GB
+def _looks_like_coco(path: Path, size: int, changed: int) -> bool:
     """Whether the keys of COCO occur. Files can be large, so they are scanned in pieces and not parsed."""
     wanted = {b'"images"', b'"annotations"', b'"categories"'}
     try:
@@ -76,14 +79,27 @@ def read_coco(root: Path) -> Iterator[Read]:
         except RefusedError as error:
             yield error.refusal
             continue
+        names: dict[Any, set[str]] = {}  # by image id
+        for image in coco.images:
+            if isinstance(image, dict) and not isinstance(image.get("id"), list | dict):
+                names.setdefault(image.get("id"), set()).add(str(image.get("file_name")))
+        taken: set[str] = set()
         for image in coco.images:
             try:
-                yield _page(root, coco, image, item)
+                name, identity = _identity(image, item)
+                if len(names[identity]) > 1:
+                    reason = (
+                        f"{name}: image id {identity} is also another image's in {item}; number them anew"
+                    )
+                    raise RefusedError(name, "coco_id", identity, reason)
+                if name in taken:
+                    reason = f"{name}: listed twice in {item}; drop one of the entries"
+                    raise RefusedError(name, "page_twice", identity, reason)
+                taken.add(name)
+                yield _page(root, coco, image, name, identity)
             except RefusedError as error:
                 yield error.refusal
-        identities = [image.get("id") for image in coco.images if isinstance(image, dict)]
-        known = {identity for identity in identities if not isinstance(identity, list | dict)}
-        for lost in sorted((str(key) for key in coco.annotations if key not in known), key=str):
+        for lost in sorted(str(key) for key in coco.annotations if key not in names):
             yield Refusal(
                 item,
                 "annotation_orphan",
@@ -99,9 +115,14 @@ def _parse(path: Path, item: str) -> CocoFile:
         annotations: dict[Any, list[Any]] = {}
         for annotation in content["annotations"]:
             annotations.setdefault(annotation["image_id"], []).append(annotation)
-        names = {category["id"]: str(category["name"]) for category in categories}
+        names: dict[Any, str] = {}
+        for category in categories:
+            if names.setdefault(category["id"], str(category["name"])) != str(category["name"]):
+                raise ValueError(f"category id {category['id']} has two names")
         if not isinstance(images, list):
             raise TypeError("`images` is no list")
+        if not images:
+            raise ValueError("it lists no image")
         return CocoFile(path, images, annotations, names)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         detail = f"{type(error).__name__}: {error}"
@@ -109,21 +130,28 @@ def _parse(path: Path, item: str) -> CocoFile:
         raise RefusedError(item, "coco_unreadable", error, reason) from error
 
 
-def _page(root: Path, coco: CocoFile, image: Any, item: str) -> Page:
+def _identity(image: Any, item: str) -> tuple[str, Any]:
     try:
         name, identity = str(image["file_name"]), image["id"]
         hash(identity)
     except (KeyError, TypeError) as error:
-        raise RefusedError(
-            item, "coco_image", image, f"{item}: an entry of `images` without id and file_name"
-        ) from error
+        reason = f"{item}: an entry of `images` without id and file_name"
+        raise RefusedError(item, "coco_image", str(image)[:200], reason) from error
+    if len(name) > 1000:
+        reason = f"{item}: {name[:100]}...: file_name must be a path inside the batch's folder"
+        raise RefusedError(item, "path_escape", name[:100], reason)
+    return name, identity
+
+
+def _page(root: Path, coco: CocoFile, image: Any, name: str, identity: Any) -> Page:
+    listed = coco.annotations.get(identity, [])
+    if len(listed) > MAX_REGIONS:
+        reason = f"{name}: {len(listed):,} regions are over the limit of {MAX_REGIONS:,} on one page"
+        raise RefusedError(name, "page_boxes", len(listed), reason)
     data = read_bytes(_locate(root, coco.path, name), name, MAX_IMAGE_BYTES)
     data, width, height = next(images_in(data, name))
     scale_x, scale_y = _scale(image, width, height, name)
-    regions = [
-        _region(annotation, coco.categories, scale_x, scale_y, name)
-        for annotation in coco.annotations.get(identity, [])
-    ]
+    regions = [_region(annotation, coco.categories, scale_x, scale_y, name) for annotation in listed]
     return Page(
         id=page_id(data),
         document=_document(image, name),
@@ -139,7 +167,7 @@ def _page(root: Path, coco: CocoFile, image: Any, item: str) -> Page:
 
 def _locate(root: Path, annotations: Path, name: str) -> Path:
     """The image file: beside the annotations, in `images/` beside them, or from the batch's folder."""
-    too_long = len(name) > 1000 or any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/"))
+    too_long = any(len(part.encode("utf-8", "replace")) > 255 for part in name.split("/"))
     if too_long or PurePosixPath(name).is_absolute() or "\0" in name or "\\" in name:
         raise RefusedError(
             name[:200],

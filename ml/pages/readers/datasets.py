@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,7 @@ _IMAGE_COLUMNS, _TEXT_COLUMNS = (
 
 
 def is_funsd(head: bytes) -> bool:
-    return b'"form"' in head
+    return re.search(rb'"form"\s*:', head) is not None
 
 
 def is_crops(head: bytes) -> bool:
@@ -69,12 +70,17 @@ def read_crops(root: Path) -> Iterator[Read]:
         item = name_in(root, path)
         try:
             rows = list(_rows(read_bytes(inside(root, path, item), item, MAX_ANNOTATION_BYTES), item))
+            if not rows:
+                raise RefusedError(
+                    item, "csv_unreadable", "no row", f"{item}: it has no row below its heading"
+                )
         except RefusedError as error:
             yield error.refusal
             continue
+        taken: set[str] = set()
         for number, name, text in rows:
             try:
-                yield _crop(root, path, item, number, name, text)
+                yield _crop(root, path, item, number, name, text, taken)
             except RefusedError as error:
                 yield error.refusal
 
@@ -98,7 +104,7 @@ def _rows(data: bytes, item: str) -> Iterator[tuple[int, str, str]]:
         raise RefusedError(item, "csv_unreadable", str(error)[:120], reason) from error
 
 
-def _crop(root: Path, path: Path, item: str, number: int, name: str, text: str) -> Page:
+def _crop(root: Path, path: Path, item: str, number: int, name: str, text: str, taken: set[str]) -> Page:
     source = f"{item}:{number} {name}"[:200]
     text = " ".join(text.split())
     if not text:
@@ -107,6 +113,10 @@ def _crop(root: Path, path: Path, item: str, number: int, name: str, text: str) 
         raise RefusedError(
             source, "path_escape", name[:80], f"{source}: the image must be a path beside the CSV file"
         )
+    if name in taken:
+        reason = f"{source}: the image is listed once more; drop one of its rows"
+        raise RefusedError(source, "page_twice", name[:80], reason)
+    taken.add(name)
     data, width, height = next(
         images_in(read_bytes(inside(root, path.parent / name, source), source, MAX_IMAGE_BYTES), source)
     )

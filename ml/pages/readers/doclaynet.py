@@ -12,21 +12,22 @@ from typing import Any
 import cv2
 
 from ml.pages.page import Box, Page, Word, page_id
-from ml.pages.readers.annotated import MAX_ANNOTATION_BYTES
+from ml.pages.readers.annotated import MAX_ANNOTATION_BYTES, annotation_files
 from ml.pages.readers.coco import coco_files, read_coco
-from ml.pages.readers.files import RefusedError, files_of, inside, name_in, read_bytes
+from ml.pages.readers.files import RefusedError, inside, name_in, read_bytes
 from ml.pages.readers.refusal import Read
 from ml.pages.readers.rendering import encode_png
 
+JSON = frozenset({".json"})
 
-def is_doclaynet(root: Path) -> bool:
-    """Whether a page's JSON with an original size lies beside COCO annotations."""
-    if not coco_files(root):
-        return False
-    for path in _page_files(root).values():
-        with path.open("rb") as file:
-            return b'"original_width"' in file.read(65_536)
-    return False
+
+def doclaynet_files(root: Path) -> list[Path]:
+    """The JSON files of single pages, where they lie beside COCO annotations."""
+    annotations = set(coco_files(root))
+    if not annotations:
+        return []
+    pages = annotation_files(root, JSON, lambda head: b'"original_width"' in head)
+    return [path for path in pages if path not in annotations]
 
 
 def read_doclaynet(root: Path) -> Iterator[Read]:
@@ -34,7 +35,7 @@ def read_doclaynet(root: Path) -> Iterator[Read]:
 
     A page whose JSON is missing is refused: nothing else tells how it was squashed.
     """
-    beside = _page_files(root)
+    beside = {path.stem: path for path in doclaynet_files(root)}
     for read in read_coco(root):
         if not isinstance(read, Page):
             yield read
@@ -43,12 +44,6 @@ def read_doclaynet(root: Path) -> Iterator[Read]:
             yield _stretched(root, read, beside.get(PurePosixPath(read.source).stem))
         except RefusedError as error:
             yield error.refusal
-
-
-def _page_files(root: Path) -> dict[str, Path]:
-    """JSON files under `root` that are not COCO, by their stem."""
-    annotations = set(coco_files(root))
-    return {path.stem: path for path in files_of(root, frozenset({".json"})) if path not in annotations}
 
 
 def _stretched(root: Path, page: Page, path: Path | None) -> Page:

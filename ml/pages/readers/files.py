@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +12,17 @@ from PIL import Image, ImageOps
 from ml.pages.page import MAX_PIXELS, decode
 from ml.pages.readers.refusal import Refusal
 
+#: What parsers raise over broken input; Pillow, too, does not keep to its own errors.
+BROKEN = (
+    ValueError, LookupError, TypeError, AttributeError, RecursionError, SyntaxError, ArithmeticError, struct.error,
+)  # fmt: skip
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
 #: Larger files are refused unread.
 MAX_IMAGE_BYTES = 200_000_000
 #: Frames read from one TIFF.
 MAX_FRAMES = 200
+#: What Pillow may open, whatever a file is called: its other formats are rare, and some run programs.
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _EXIF_ORIENTATION = 0x0112
 
 
@@ -85,29 +92,35 @@ def read_bytes(path: Path, item: str, limit: int) -> bytes:
         ) from error
 
 
-def images_in(data: bytes, item: str) -> Iterator[tuple[bytes, int, int]]:
-    """PNG or JPEG bytes, width and height of every frame in an image file.
+def images_in(data: bytes, item: str, start: int = 0) -> Iterator[tuple[bytes, int, int]]:
+    """PNG or JPEG bytes, width and height of a TIFF's frames from `start` on, or of another file's one image.
 
     PNG and upright JPEG stay as they came; other formats, and JPEG that EXIF says is turned, become PNG.
-    Raises RefusedError for what is broken, cut off or too large.
+    Raises RefusedError for what is broken, cut off or too large, and after `MAX_FRAMES` frames if there are more.
     """
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_pixels(image, item)
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-            if image.format in {"PNG", "JPEG"} and not turned:
+            if image.format in {"PNG", "JPEG", "MPO"} and not turned:
                 width, height = image.size
                 decode(data)  # proves that it is whole
-                yield data, width, height
+                if start == 0:
+                    yield data, width, height
                 return
-            for frame in range(min(getattr(image, "n_frames", 1), MAX_FRAMES)):
+            # Second frames of other formats are no pages: an animation, say.
+            frames = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            for frame in range(start, min(frames, MAX_FRAMES)):
                 image.seek(frame)
                 _check_pixels(image, item)  # frames need not be of one size
                 upright = ImageOps.exif_transpose(image).convert("RGB")
                 buffer = io.BytesIO()
                 upright.save(buffer, "PNG")
                 yield buffer.getvalue(), upright.width, upright.height
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+            if frames > MAX_FRAMES:
+                reason = f"{item}: pages {MAX_FRAMES + 1} to {frames} are over the limit; split the file"
+                raise RefusedError(item, "image_frames", frames, reason)
+    except (OSError, EOFError, *BROKEN, Image.DecompressionBombError) as error:
         detail = str(error) or type(error).__name__
         raise RefusedError(
             item, "image_unreadable", detail, f"{item}: not a readable image ({detail}); export it again"

@@ -16,14 +16,15 @@ from ml.pages.readers.refusal import Read
 SUFFIXES = frozenset({".hocr", ".html", ".htm", ".xhtml"})
 _BBOX = re.compile(r"\bbbox\s+(-?[\d.]+)\s+(-?[\d.]+)\s+(-?[\d.]+)\s+(-?[\d.]+)")
 _IMAGE = re.compile(r"\bimage\s+(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([^\s;]+))")
-#: A tag, a comment or declaration, text, or a lone bracket. No part looks beyond the next bracket, so time is linear in
-#: whatever a file holds; the standard library's HTML parser takes minutes for a megabyte of unclosed tags.
-_MARKUP = re.compile(r"<(/?)([A-Za-z][\w:.-]{0,40})([^<>]*)>|<[!?][^<>]*>|[^<]+|<")
-_ATTRIBUTE = re.compile(r"(?<![\w:-])([\w:-]{1,40})\s{0,9}=\s{0,9}(?:\"([^\"]*)\"|'([^']*)')")
-_LONGEST_TAG = 20_000
+_NUMBER = re.compile(r"\bppageno\s+(\d{1,4})\b")
 _LINES = {"ocr_line", "ocr_header", "ocr_caption", "ocr_textfloat", "ocrx_line"}
 _PICTURES = {"ocr_photo", "ocr_image", "ocr_linedrawing"}
-_VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
+
+# Possessive, and no "<" inside, so that no text takes longer than its length: the standard library's parser needs
+# 100 s for 120 kB of "<a <a <a".
+_TAG = re.compile(r"""<(/?)([A-Za-z][\w:.-]*+)((?:[^<>"']|"[^"<]*+"|'[^'<]*+')*+)>""")
+_ATTRIBUTE = re.compile(r"""(?<![\w:-])([\w:-]++)\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"']++))""")
+_UNENDED = re.compile(r"</?[A-Za-z]")
 
 
 def is_hocr(head: bytes) -> bool:
@@ -40,81 +41,106 @@ def hocr_files(root: Path) -> list[Path]:
 
 
 def _parse(data: bytes, item: str) -> list[Sheet]:
+    text = data.decode("utf-8-sig")
+    for begin, end in (("<!--", "-->"), ("<script", "</script")):
+        text = _without(text, begin, end)
     reader = _Reader()
-    for mark in _MARKUP.finditer(data.decode("utf-8-sig")):
-        closing, tag, attributes = mark.groups()
-        if tag is None:
-            reader.text(mark.group())
-        elif closing:
-            reader.close(tag.lower())
-        else:
-            reader.open(tag.lower(), _attributes(attributes))
-    return reader.sheets
+    last = 0
+    for tag in _TAG.finditer(text):
+        reader.text(text[last : tag.start()])
+        last = tag.end()
+        if tag[1]:
+            reader.close(tag[2].lower())
+        elif not tag[3].endswith("/"):
+            reader.open(tag[2].lower(), tag[3])
+    reader.text(text[last:])
+    reader.end_word()
+    return reader.sheets()
 
 
-def _attributes(text: str) -> dict[str, str]:
-    found = _ATTRIBUTE.finditer(text[:_LONGEST_TAG])
-    return {match[1].lower(): unescape(match[2] if match[2] is not None else match[3]) for match in found}
+def _without(text: str, begin: str, end: str) -> str:
+    """`text` without the passages from `begin` to `end`."""
+    kept, start = [], 0
+    while (found := text.find(begin, start)) >= 0 and (stop := text.find(end, found + len(begin))) >= 0:
+        kept.append(text[start:found])
+        start = stop + len(end)
+    return "".join([*kept, text[start:]])
 
 
 class _Reader:
-    """Collects words by line. HTML needs no well-formed tree: an unclosed tag costs nothing but itself."""
+    """Collects words by line. It needs no tree: a word ends with its own tag, or where the next word begins."""
 
     def __init__(self) -> None:
-        self.sheets: list[Sheet] = []
-        self._open: list[tuple[str, bool]] = []  # tags, and whether each is a word
-        self._counts: Counter[str] = Counter()  # of the open tags
-        self._box: Box | None = None
+        self._sheets: list[Sheet] = []
+        self._word: tuple[Box, str] | None = None  # box and tag of the open word
+        self._depth = 0  # tags of its name that are open
         self._text: list[str] = []
-        self._line = self._lined = 0
+        self._line = self._in_line = 0
 
-    def open(self, tag: str, given: dict[str, str]) -> None:
-        kinds, title = set(given.get("class", "").split()), given.get("title", "")
-        word = "ocrx_word" in kinds and bool(self.sheets)
-        if tag not in _VOID:
-            self._open.append((tag, word))
-            self._counts[tag] += 1
-        if "ocr_page" in kinds:
-            self._new_page(title)
-        elif not self.sheets:
-            return
-        elif kinds & _LINES:
-            self._line += self._lined > 0
-            self._lined = 0
-        elif word:
-            self._box, self._text = _box(title), []
-        elif kinds & _PICTURES or given.get("data-label") in CANONICAL:
-            label = given.get("data-label") if given.get("data-label") in CANONICAL else "Picture"
-            sheet = self.sheets[-1]
-            sheet.regions = sheet.regions or []
-            sheet.regions.append(Region(_box(title), str(label)))
+    def sheets(self) -> list[Sheet]:
+        """The pages; such of one image file are its frames, by ppageno."""
+        sharing = Counter(sheet.image for sheet in self._sheets)
+        for sheet in self._sheets:
+            if sharing[sheet.image] == 1:
+                sheet.frame = 0
+        return self._sheets
 
     def text(self, text: str) -> None:
-        if self._box is not None and not text.startswith("<"):
+        if _UNENDED.search(text):
+            raise ValueError(f"a tag that does not end: {text.strip()[:60]!r}")
+        if self._word is not None:
             self._text.append(text)
 
-    def close(self, tag: str) -> None:
-        if not self._counts[tag]:
+    def open(self, name: str, attributes: str) -> None:
+        given = {found[1].lower(): unescape(found[2] or found[3] or found[4] or "") for found in
+                 _ATTRIBUTE.finditer(attributes)}  # fmt: skip
+        kinds, title, label = (
+            set(given.get("class", "").split()),
+            given.get("title", ""),
+            given.get("data-label"),
+        )
+        if "ocr_page" in kinds:
+            self.end_word()
+            self._new_page(title)
+        elif not self._sheets:
             return
-        while self._open:
-            name, word = self._open.pop()
-            self._counts[name] -= 1
-            if word and self._box is not None:
-                text = " ".join(unescape("".join(self._text)).split())
-                words = self.sheets[-1].words
-                if text and words is not None:
-                    words.append(Word(self._box, text, self._line))
-                    self._lined += 1
-                self._box = None
-            if name == tag:
-                return
+        elif kinds & _LINES:
+            self.end_word()
+            self._line += self._in_line > 0
+            self._in_line = 0
+        elif "ocrx_word" in kinds:
+            self.end_word()
+            self._word, self._depth, self._text = (_box(title), name), 1, []
+        elif self._word is not None:
+            self._depth += name == self._word[1]
+        elif kinds & _PICTURES or label in CANONICAL:
+            sheet = self._sheets[-1]
+            region = Region(_box(title), label if label in CANONICAL else "Picture")
+            sheet.regions = sheet.regions or []
+            sheet.regions.append(region)
+
+    def close(self, name: str) -> None:
+        if self._word is not None and name == self._word[1]:
+            self._depth -= 1
+            if self._depth == 0:
+                self.end_word()
+
+    def end_word(self) -> None:
+        if self._word is None:
+            return
+        text = " ".join(unescape("".join(self._text)).split())
+        words = self._sheets[-1].words
+        if text and words is not None:
+            words.append(Word(self._word[0], text, self._line))
+            self._in_line += 1
+        self._word = None
 
     def _new_page(self, title: str) -> None:
-        image = _IMAGE.search(title)
+        image, number, box = _IMAGE.search(title), _NUMBER.search(title), _box(title)
         name = next((group for group in image.groups() if group), None) if image else None
-        box = _box(title)
-        self.sheets.append(Sheet(name, (box[2] - box[0], box[3] - box[1]), [], None, 0))
-        self._line = self._lined = 0
+        size = box[2] - box[0], box[3] - box[1]
+        self._sheets.append(Sheet(name, size, [], None, int(number[1]) if number else 0))
+        self._line = self._in_line = 0
 
 
 def _box(title: str) -> Box:

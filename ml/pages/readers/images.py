@@ -16,7 +16,7 @@ from ml.pages.readers.files import (
     name_in,
     read_bytes,
 )
-from ml.pages.readers.refusal import Read, unit_of
+from ml.pages.readers.refusal import Read
 
 
 def read_images(root: Path, skip: Container[str] = ()) -> Iterator[Read]:
@@ -26,7 +26,7 @@ def read_images(root: Path, skip: Container[str] = ()) -> Iterator[Read]:
     """
     for path in files_of(root, IMAGE_SUFFIXES):
         item = name_in(root, path)
-        if unit_of(item) in skip:
+        if item in skip:
             continue
         try:
             data = read_bytes(inside(root, path, item), item, MAX_IMAGE_BYTES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -24,7 +25,7 @@ import pypdfium2 as pdfium
 from ml.pages.page import MAX_PIXELS, Page, page_id
 from ml.pages.readers.files import RefusedError, files_of, inside, name_in, read_bytes
 from ml.pages.readers.pdf_layout import layout_of
-from ml.pages.readers.refusal import Read, Refusal, unit_of
+from ml.pages.readers.refusal import Read, Refusal
 from ml.pages.readers.rendering import encode_png, render
 from ml.pages.store import PageStore, PageWriter
 
@@ -54,12 +55,11 @@ def read_pdf(
 
     Tagged pages have words and regions; untagged ones, or such whose tags contradict the page, only words.
     """
-    paths = [path for path in files_of(root, frozenset({".pdf"})) if unit_of(name_in(root, path)) not in skip]
+    paths = [path for path in files_of(root, frozenset({".pdf"})) if name_in(root, path) not in skip]
     with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:  # each waits for one process
         ahead: deque[Future[list[Read]]] = deque()
-        for (
-            path
-        ) in paths:  # a few documents ahead and no more: all of a large folder would not fit into memory
+        # A few documents ahead and no more: all of a large folder would not fit into memory.
+        for path in paths:
             ahead.append(pool.submit(_read_apart, root, path, limits))
             if len(ahead) > 4:
                 yield from ahead.popleft().result()
@@ -99,6 +99,9 @@ def _read_here(path: Path, item: str, folder: str, limits: PdfLimits) -> None:
     """Read one document in this process: pages into `folder`/pages, refusals into `folder`/refused.json."""
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, hard))
+    # Should whoever waits for this process be killed, a document that hangs ends all the same.
+    seconds = math.ceil(limits.seconds + GRACE) + 5
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     refused: list[Refusal] = []
     with PageWriter(Path(folder) / "pages") as writer:
         for read in document_pages(path, item, limits):

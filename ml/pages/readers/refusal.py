@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 
 from ml.pages.page import Page
@@ -25,6 +26,6 @@ class Refusal:
 Read = Page | Refusal
 
 
-def unit_of(name: str) -> str:
+def unit_of(read: Read) -> str:
     """The file that a page or a refusal is called after: pages of one file are `file#2`."""
-    return name.partition("#")[0]
+    return re.sub(r"#\d+$", "", read.item if isinstance(read, Refusal) else read.source)

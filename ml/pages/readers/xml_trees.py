@@ -17,8 +17,8 @@ from ml.pages.readers.files import RefusedError
 from ml.pages.readers.refusal import Read
 
 XML = frozenset({".xml"})
-#: Elements nested deeper than this are an attack.
-MAX_DEPTH = 60
+#: Elements nested deeper than this are an attack, and a tree takes 20 times the memory of its file.
+MAX_DEPTH, MAX_XML_BYTES = 60, 32_000_000
 #: What tools call regions, as canonical labels. Where none of a page's blocks has such a name, its regions are unknown.
 LABELS = {
     **{label.lower(): label for label in CANONICAL},
@@ -34,11 +34,11 @@ LABELS = {
 
 
 def is_alto(head: bytes) -> bool:
-    return b"<alto" in head
+    return re.search(rb"<(\w+:)?alto[\s/>]", head) is not None
 
 
 def is_page_xml(head: bytes) -> bool:
-    return b"<PcGts" in head
+    return re.search(rb"<(\w+:)?PcGts[\s/>]", head) is not None
 
 
 def read_alto(root: Path) -> Iterator[Read]:
@@ -55,13 +55,19 @@ def read_page_xml(root: Path) -> Iterator[Read]:
     return read_annotated(root, XML, "pagexml_unreadable", _page_xml, is_page_xml)
 
 
-def xml_files(root: Path) -> tuple[list[Path], list[Path]]:
-    """ALTO files and PAGE files under `root`."""
-    return annotation_files(root, XML, is_alto), annotation_files(root, XML, is_page_xml)
+def alto_files(root: Path) -> list[Path]:
+    return annotation_files(root, XML, is_alto)
+
+
+def page_xml_files(root: Path) -> list[Path]:
+    return annotation_files(root, XML, is_page_xml)
 
 
 def _tree(data: bytes, item: str) -> Element:
     """The document, without entities, external references or absurd depth."""
+    if len(data) > MAX_XML_BYTES:
+        reason = f"{item}: {len(data):,} bytes are over the limit of {MAX_XML_BYTES:,}; split the file"
+        raise RefusedError(item, "file_size", len(data), reason)
     try:
         tree = fromstring(data, forbid_dtd=True, forbid_entities=True, forbid_external=True)
     except DefusedXmlException as error:
