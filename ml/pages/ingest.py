@@ -84,6 +84,8 @@ BATCH_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
 SHARD_PAGES = 64
 #: Refusals named on the screen; all are in `quarantine.json`.
 _NAMED = 8
+#: For people; `pdf_layout` has the rule.
+_PDF_ARTIFACTS = {"artifacts at the head": "Page-header", "artifacts at the foot": "Page-footer"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +137,7 @@ class ShowLabels(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         for title, table in (
-            ("PDF structure types", PDF_LABELS),
+            ("PDF structure types", PDF_LABELS | _PDF_ARTIFACTS),
             ("PubLayNet", FROM_PUBLAYNET),
             ("ALTO, PAGE", XML_LABELS),
         ):
@@ -172,8 +174,7 @@ def run(args: argparse.Namespace) -> int:
     report.refuse_empty(path)
     print(report.text("would be written" if args.dry_run else str(out)))
     if strange := strange_files(path):
-        named = ", ".join(strange[:_NAMED]) + (", ..." if len(strange) > _NAMED else "")
-        print(f"  left alone {len(strange)} files that no reader knows: {named}")
+        print(f"  left alone {len(strange)} files that no reader knows: {_some(strange)}")
     return 0
 
 
@@ -300,7 +301,7 @@ class Report:
         self.words = 0
         self.laid_out = 0
         self.labels: Counter[str] = Counter()
-        self.tags: Counter[str] = Counter()  # of PDF pages
+        self.tags: dict[str, list[str]] = {}  # PDF pages by what became of their tags
 
     def state(self) -> dict[str, Any]:
         """All of it as JSON, for a checkpoint."""
@@ -310,7 +311,7 @@ class Report:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` returned."""
         for name, value in state.items():
-            setattr(self, name, Counter(value) if name in {"labels", "tags"} else value)
+            setattr(self, name, Counter(value) if name == "labels" else value)
         self.refused = [Refusal(**row) for row in state["refused"]]
 
     def take(self, read: Read) -> Page | None:
@@ -331,7 +332,7 @@ class Report:
     def _count(self, page: Page) -> None:
         self.pages += 1
         if "tags" in page.meta:
-            self.tags[page.meta["tags"]] += 1
+            self.tags.setdefault(page.meta["tags"], []).append(page.source)
         if page.words is not None:
             self.worded += 1
             self.words += len(page.words)
@@ -360,8 +361,9 @@ class Report:
             f"  regions   {labels}, on {self.laid_out} pages; not annotated on {self.pages - self.laid_out}"
         )
         if self.tags:
-            read, lies, none = (self.tags[kind] for kind in ("read", "distrusted", "none"))
-            lines.append(f"  PDF tags  read on {read} pages, at odds with the page on {lies}, none on {none}")
+            kinds = ("read", "read on"), ("distrusted", "at odds with the page on"), ("none", "none on")
+            told = (f"{words} {_pages(self.tags.get(kind, []))}" for kind, words in kinds)
+            lines.append(f"  PDF tags  {', '.join(told)}")
         if self.refused:
             rules = ", ".join(
                 f"{rule} {count}" for rule, count in sorted(Counter(r.rule for r in self.refused).items())
@@ -369,3 +371,11 @@ class Report:
             lines.append(f"  set aside {len(self.refused)} ({rules}), each named in {QUARANTINE}:")
             lines += [f"    {refusal.reason}" for refusal in self.refused[:_NAMED]]
         return "\n".join(lines)
+
+
+def _some(names: list[str], count: int = _NAMED) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+
+
+def _pages(names: list[str]) -> str:
+    return f"{len(names)} ({_some(names, 3)})" if names else "0"

@@ -35,6 +35,7 @@ def test_auto_takes_pdfs_and_annotated_images_and_names_what_it_set_aside(tmp_pa
     assert (row["item"], row["rule"]) == ("bad.pdf", "pdf_unreadable")
     said = capsys.readouterr().out
     assert "2 pages" in said and "Table 1" in said and "bad.pdf" in said
+    assert "PDF tags  read on 1 (a.pdf#1), at odds with the page on 0, none on 0" in said
 
 
 def test_auto_takes_plain_images_and_single_files(tmp_path):
@@ -249,4 +250,9 @@ def test_the_label_table_can_be_seen(capsys):
         ingest("--labels")
     assert end.value.code == 0
     said = capsys.readouterr().out
-    assert "H1, H2" in said and "heading" in said and "figure" in said
+    assert (
+        "Page-header     artifacts at the head" in said
+        and "H1, H2" in said
+        and "heading" in said
+        and "figure" in said
+    )
