@@ -104,6 +104,10 @@ class TridentConfig(Section):
     word_stride: Literal[4, 8] = Field(4, description="stride of the level on which words are found and read")
     layout_stride: Literal[16, 32] = Field(32, description="stride of the level on which regions are found")
     tower: Count = Field(2, description="3x3 convolutions in each FCOS tower")
+    norm: Literal["group", "batch"] = Field(
+        "group",
+        description="normalisation of pyramid and towers; batch folds into the convolutions when served",
+    )
     roi: tuple[int, int] = Field((8, 32), description="height and width of a word's features")
     columns: Count = Field(32, description="positions that the parallel reading head predicts")
     reader_width: Count = Field(128, description="width of the parallel reading head")
@@ -125,6 +129,15 @@ class TridentConfig(Section):
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
     reading_weight: float = Field(1.0, ge=0, description="weight of the reading losses")
     long_edge: Count = Field(640, description="pixels of the longer side at which pages are read")
+    crop: int = Field(
+        0,
+        ge=0,
+        multiple_of=64,
+        description="train on squares of this side, cut anywhere from a page; 0 trains on whole pages",
+    )
+    zoom: tuple[float, float] = Field(
+        (0.75, 1.35), description="with `crop`, the page is first scaled by a factor drawn from this range"
+    )
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
 
 

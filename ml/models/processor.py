@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ml.errors import InputError
+from ml.pages.orientation import turned_back
 from ml.pages.result import PageResult
 
 Card = dict[str, Any]
@@ -17,27 +18,36 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Transform:
-    """How a page came to lie on its canvas: multiplied by `scale`, top left corner at the origin."""
+    """How a page came to lie on its canvas: turned by `degrees`, multiplied by `scale`, its corner at the origin."""
 
     width: int
     height: int
     scale: float
+    degrees: float = 0.0  # counter-clockwise
 
     def to_page(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) in canvas pixels to pixels of the page, clipped to it."""
-        boxes = boxes / self.scale
+        """Boxes (N, 4) in canvas pixels to pixels of the page as given, clipped to it; leaning ones to their hulls."""
+        boxes = turned_back(boxes / self.scale, self.width, self.height, self.degrees)
         return np.clip(boxes, 0, [self.width, self.height, self.width, self.height])
 
     def to_canvas(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) in pixels of the page to canvas pixels."""
+        """Boxes (N, 4) in pixels of the page, which lies upright, to canvas pixels."""
         return np.asarray(boxes, np.float32).reshape(-1, 4) * self.scale
 
 
 class Processor(Protocol):
     """Pre- and post-processing, configured by a model card alone."""
 
-    def prepare(self, pixels: np.ndarray, boxes: np.ndarray | None = None) -> tuple[Arrays, Transform]:
-        """From a page, uint8 (H, W, 3) RGB, and boxes (Q, 4) to read, to graph inputs with a batch axis of 1."""
+    #: Whether pages have to be upright: what is to be read must be turned first.
+    upright: bool
+
+    def prepare(
+        self, pixels: np.ndarray, boxes: np.ndarray | None = None, degrees: float = 0.0
+    ) -> tuple[Arrays, Transform]:
+        """From a page, uint8 (H, W, 3) RGB, and boxes (Q, 4) to read, to graph inputs with a batch axis of 1.
+
+        The page is first turned counter-clockwise by `degrees`; boxes are given for pages that lie upright.
+        """
         ...
 
     def finish(self, outputs: Arrays, transform: Transform) -> PageResult:

@@ -15,13 +15,6 @@ class Boxed(Protocol):
     def box(self) -> Box: ...
 
 
-class Worded(Boxed, Protocol):
-    """Anything with a box and a text."""
-
-    @property
-    def text(self) -> str: ...
-
-
 W = TypeVar("W", bound=Boxed)
 
 
@@ -120,8 +113,3 @@ def _ordered_block(block: list[list[W]], gap: float, gutter: float) -> list[list
     if len(columns) > 1:
         return [line for column in columns for line in _by_column(column, gutter)]
     return sorted(block, key=lambda line: (_span(line)[1], _span(line)[0]))
-
-
-def text_of(words: Sequence[Worded]) -> str:
-    """The words as text, one line of the page a line."""
-    return "\n".join(" ".join(word.text for word in line) for line in lines_of(words))

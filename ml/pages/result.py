@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import groupby
 
 from ml.pages.page import Box
 
 
 @dataclass(frozen=True, slots=True)
 class ReadWord:
-    """A word found and read. `score` is the lower of detection and reading confidence, in [0, 1]."""
+    """A word found and read. `score` is the lower of detection and reading confidence, in [0, 1].
+
+    `line` numbers the page's lines in reading order.
+    """
 
     box: Box
     text: str
     score: float
+    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,11 @@ class PageResult:
     given: tuple[ReadWord, ...] = ()
 
     @property
+    def lines(self) -> list[list[ReadWord]]:
+        """The words, a list a line."""
+        return [list(line) for _, line in groupby(self.words, key=lambda word: word.line)]
+
+    @property
     def text(self) -> str:
         """The words in reading order, a line of the page a line."""
-        from ml.pages.order import text_of  # noqa: PLC0415  (order imports nothing of this module)
-
-        return text_of(self.words)
+        return "\n".join(" ".join(word.text for word in line) for line in self.lines)

@@ -13,6 +13,10 @@ from ml.errors import UsageError
 
 #: Resumable states lie here, outside of what DVC owns and may delete.
 STATES = Path(".scriptorium") / "training"
+#: The small Trident that comes with the project.
+STARTER = Path("starters") / "trident-small"
+#: What must be alike for a network to start from another's weights; the rest is copied where it fits.
+BUILD = ("backbone", "channels", "norm", "word_stride", "layout_stride", "roi")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=Path("metrics"),
         metavar="DIR",
         help="folder of NAME.json and NAME.csv",
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        metavar="DIR",
+        help=f"checkpoint to start Trident from (default: {STARTER}, where the network is built like it)",
+    )
+    parser.add_argument(
+        "--from-scratch", action="store_true", help="start from random weights, not from the starter's"
     )
     parser.add_argument(
         "--fresh", action="store_true", help="forget a training that was interrupted, and start over"
@@ -58,17 +71,35 @@ def run(args: argparse.Namespace) -> int:
             params, args.data, args.cache, out, metrics=args.metrics, state=state, workers=args.workers
         )
     else:
-        state = training_state(
-            "trident", params.trident.model_dump_json(), params.seed, args.data, args.fresh
-        )
-        _train_trident(params, args, out, state)
+        start = start_of(params, args)
+        config = params.trident.model_dump_json() + (weights_digest(start) if start else "")
+        state = training_state("trident", config, params.seed, args.data, args.fresh)
+        _train_trident(params, args, out, state, start)
     shutil.rmtree(state, ignore_errors=True)  # the checkpoint is whole: nothing is left to resume
     return 0
 
 
-def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: Path) -> None:
+def start_of(params: Params, args: argparse.Namespace) -> Path | None:
+    """The checkpoint that Trident starts from; None: random weights. Raises UsageError for contradictions."""
+    if args.start and args.from_scratch:
+        raise UsageError("--start and --from-scratch contradict each other; give one")
+    if args.start or args.from_scratch or not (STARTER / "card.json").exists():
+        return args.start
+    starter = json.loads((STARTER / "card.json").read_text(encoding="utf-8"))["config"]
+    own = params.trident.model_dump(mode="json")
+    other = [key for key in BUILD if own[key] != starter[key]]
+    if other:
+        print(f"trident: from random weights; {STARTER} is built with another {', '.join(other)}")
+        return None
+    return STARTER
+
+
+def _train_trident(
+    params: Params, args: argparse.Namespace, out: Path, state: Path, start: Path | None
+) -> None:
     from ml.training.checkpoint import save
     from ml.training.engine import fit
+    from ml.training.start import start_from
     from ml.training.trident import card, make, word_threshold
 
     system, steps = make(params, args.data, args.cache)
@@ -78,6 +109,8 @@ def _train_trident(params: Params, args: argparse.Namespace, out: Path, state: P
         + ", ".join(f"{part} {n / 1e6:.2f} M" for part, n in counts.items())
         + f"; {sum(counts.values()) / 1e6:.2f} M in all"
     )
+    if start:
+        print(f"trident: starts with {start_from(system.network, start)}")
     summary = fit(
         system,
         steps,
@@ -109,6 +142,14 @@ def write_metrics(path: Path, metrics: dict[str, float], **more: float) -> None:
     path.write_text(
         json.dumps({k: round(v, 6) for k, v in (metrics | more).items()}, indent=1) + "\n", encoding="utf-8"
     )
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weights. Raises UsageError where there are none."""
+    try:
+        return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: no checkpoint (model.safetensors is missing)") from None
 
 
 def snapshot_digest(data: Path) -> str:

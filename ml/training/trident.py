@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,11 +26,39 @@ from ml.models.trident.processor import LABELS, canvas_of
 from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
+from ml.pages.page import Box
 from ml.pages.store import PageStore
 from ml.runners import TorchRunner
 from ml.training.engine import Steps
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """What of a page is seen: from its pixel (x, y) on, times `scale`, on a canvas of `height` by `width`."""
+
+    scale: float
+    x: int
+    y: int
+    height: int
+    width: int
+
+    def cut(self, pixels: np.ndarray) -> np.ndarray:
+        """The view of a page, uint8 (H, W, 3), white where the page ends."""
+        bottom, right = self.y + int(self.height / self.scale), self.x + int(self.width / self.scale)
+        return letterbox(pixels[self.y : bottom, self.x : right], self.scale, self.height, self.width)
+
+    def boxes(self, boxes: Sequence[Box]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What is seen of boxes in pixels of the page: (M, 4); which of these are whole (M,); their numbers (M,).
+
+        Boxes of which not half a pixel is seen are left out.
+        """
+        moved = (np.array(boxes, np.float32).reshape(-1, 4) - [self.x, self.y, self.x, self.y]) * self.scale
+        seen = np.clip(moved, 0, [self.width, self.height, self.width, self.height]).astype(np.float32)
+        kept = np.flatnonzero(np.all(seen[:, 2:] - seen[:, :2] >= 0.5, axis=1))
+        whole = np.all(np.abs(seen - moved) <= 1, axis=1)
+        return seen[kept], whole[kept], kept
 
 
 class TridentSteps(Steps):
@@ -46,6 +75,8 @@ class TridentSteps(Steps):
 
     def _buckets(self, store: PageStore) -> dict[tuple[int, int], list[int]]:
         """Page numbers by canvas shape, in a fixed order."""
+        if self.config.crop and store is self.train:
+            return {(self.config.crop, self.config.crop): list(range(len(store)))}
         buckets: dict[tuple[int, int], list[int]] = {}
         for number, entry in enumerate(store.entries):
             _, *shape = canvas_of(entry.width, entry.height, self.config.long_edge)
@@ -77,43 +108,48 @@ class TridentSteps(Steps):
 
     def _batch(self, pages: list[Page], rng: np.random.Generator | None) -> Batch:
         """Targets of pages that share a canvas. Without `rng` (validation) nothing is drawn at random."""
-        config = self.config
-        _, height, width = canvas_of(pages[0].width, pages[0].height, config.long_edge)
-        items = [self._page(page, height, width, rng) for page in pages]
+        items = [self._page(page, self._view(page, rng), rng) for page in pages]
         batch = {key: _stack([item[key] for item in items]) for key in items[0]}
         return {key: torch.from_numpy(value) for key, value in batch.items()}
 
-    def _page(
-        self, page: Page, height: int, width: int, rng: np.random.Generator | None
-    ) -> dict[str, np.ndarray]:
+    def _view(self, page: Page, rng: np.random.Generator | None) -> View:
+        """The whole page on its canvas or, where crops are trained on, a square of it at a random scale."""
         config = self.config
-        scale, *_ = canvas_of(page.width, page.height, config.long_edge)
-        image = letterbox(self._pixels(page, rng), scale, height, width)
+        scale, height, width = canvas_of(page.width, page.height, config.long_edge)
+        if rng is None or not config.crop:
+            return View(scale, 0, 0, height, width)
+        scale *= float(np.exp(rng.uniform(*np.log(config.zoom))))
+        shown = int(config.crop / scale)  # pixels of the page
+        x, y = (int(rng.integers(max(0, side - shown) + 1)) for side in (page.width, page.height))
+        return View(scale, x, y, config.crop, config.crop)
+
+    def _page(self, page: Page, view: View, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
+        config = self.config
+        image = view.cut(self._pixels(page, rng))
         if rng is not None and rng.random() < config.erasing:
             _erase(image, rng)
         # A page annotated by lines says neither where its words are nor what each is: none of it is learned.
         told = page.words is not None and not any(len(word.text.split()) > 1 for word in page.words)
-        words = [
-            w for w in page.words or () if told and w.text and w.box[2] > w.box[0] and w.box[3] > w.box[1]
-        ]
-        boxes = np.array([w.box for w in words], np.float32).reshape(-1, 4) * scale
-        text = np.full((len(words), config.length), PAD, np.int64)
-        for i, word in enumerate(words):
-            ids = self.charset.encode(word.text)[: config.length - 1]
-            text[i, : len(ids) + 1] = [*ids, EOS]
+        words = [w for w in page.words or () if told and w.text]
+        boxes, whole, shown = view.boxes([w.box for w in words])
+        text = np.full((len(boxes), config.length), PAD, np.int64)
+        for i, number in enumerate(shown):
+            if whole[i]:  # of a word cut by the edge, only the place is learned
+                ids = self.charset.encode(words[number].text)[: config.length - 1]
+                text[i, : len(ids) + 1] = [*ids, EOS]
         regions = [(r.box, TO_PUBLAYNET.get(r.label)) for r in page.regions or ()]
         known = [(box, PUBLAYNET.index(label)) for box, label in regions if label]
-        region_boxes = np.array([box for box, _ in known], np.float32).reshape(-1, 4) * scale
+        region_boxes, _, kept = view.boxes([box for box, _ in known])
         stride, layout = config.word_stride, config.layout_stride
         return {
             "image": image,
             "word_boxes": _some(boxes),
             "word_text": _some(text),
-            "word_owner": assign(boxes, height // stride, width // stride, stride),
+            "word_owner": assign(boxes, view.height // stride, view.width // stride, stride),
             "words_known": np.array(told),
             "region_boxes": _some(region_boxes),
-            "region_labels": _some(np.array([label for _, label in known], np.int64)),
-            "region_owner": assign(region_boxes, height // layout, width // layout, layout),
+            "region_labels": _some(np.array([known[i][1] for i in kept], np.int64)),
+            "region_owner": assign(region_boxes, view.height // layout, view.width // layout, layout),
             "regions_known": np.array(page.regions is not None),
         }
 

@@ -166,7 +166,7 @@ def test_what_we_write_we_read(folder, name, read, suffix):
     found = (
         ReadWord((5, 5, 20, 15), "Grüße", 0.9),
         ReadWord((25, 5, 45, 15), "<&>", 0.8),
-        ReadWord((5, 40, 30, 50), "zwei", 0.7),
+        ReadWord((5, 40, 30, 50), "zwei", 0.7, line=1),
     )
     result = PageResult(
         60, 80, found, (FoundRegion((4, 4, 46, 16), "Title", 0.9), FoundRegion((4, 38, 50, 52), "Text", 0.9))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ml.pages.order import in_reading_order, lines_of, text_of
+from ml.pages.order import in_reading_order, lines_of
 from ml.pages.page import Region, Word
 
 
@@ -13,6 +13,10 @@ def words(*lines: tuple[float, float, str]) -> list[Word]:
             made.append(Word((x, top, x + 8 * len(word), top + 10), word))
             x += 8 * len(word) + 6
     return made
+
+
+def text_of(page: list[Word]) -> str:
+    return "\n".join(" ".join(word.text for word in line) for line in lines_of(page))
 
 
 def test_lines_run_from_left_to_right_and_top_to_bottom():

@@ -24,7 +24,7 @@ RESULT = PageResult(
     words=(
         ReadWord((20, 20, 80, 40), "Größe", 0.9),
         ReadWord((90, 20, 150, 40), HOSTILE, 0.5),
-        ReadWord((20, 60, 80, 80), "end.", 0.7),
+        ReadWord((20, 60, 80, 80), "end.", 0.7, line=1),
     ),
     regions=(FoundRegion((10, 10, 200, 50), "Text", 0.8), FoundRegion((220, 20, 380, 180), "Picture", 0.6)),
 )

@@ -9,7 +9,7 @@ from ml.config import Params
 from ml.models.charset import EOS, PAD
 from ml.pages import Page, Region, Word, page_id
 from ml.pages.store import PageWriter
-from ml.training.trident import TridentSteps, TridentSystem, make
+from ml.training.trident import TridentSteps, TridentSystem, View, make
 
 TINY = {
     "backbone": "resnet10t",
@@ -86,6 +86,36 @@ def test_an_epoch_shows_every_page(tmp_path):
     assert len(shown) == 8
     for batch in steps._epoch_batches(1):
         assert len({steps.train.entries[i].width for i in batch}) == 1
+
+
+def test_a_crop_shows_a_square_of_the_scaled_page_and_its_words_in_place(tmp_path):
+    data = dataset(tmp_path, [page(i, 200, 160) for i in range(3)])
+    steps = TridentSteps(data, None, params(long_edge=200, crop=128, zoom=[0.5, 2.0], erasing=0).trident, 1)
+    seen, sizes = 0, set()
+    for number in range(40):
+        batch = steps[number]
+        assert batch["image"].shape == (2, 128, 128, 3)
+        for image, boxes, text in zip(batch["image"], batch["word_boxes"], batch["word_text"], strict=True):
+            dark = (image[..., 0] < 128).nonzero()
+            whole = steps.charset.decode(text[0].tolist()) == "Total"
+            if not whole:
+                continue
+            seen += 1
+            _, y1, x2, y2 = boxes[0].tolist()
+            sizes.add(round(y2 - y1))
+            assert abs(dark[:, 0].min() - y1) <= 1.5
+            assert abs(dark[:, 0].max() + 1 - y2) <= 1.5
+            assert abs(dark[:, 1].max() + 1 - x2) <= 1.5
+    assert seen > 3
+    assert len(sizes) > 3
+
+
+def test_of_a_word_cut_by_the_edge_only_the_place_is_learned():
+    view = View(2.0, x=10, y=0, height=64, width=64)
+    boxes, whole, numbers = view.boxes([(5, 4, 15, 8), (20, 4, 30, 8), (50, 4, 60, 8)])
+    assert boxes.tolist() == [[0, 8, 10, 16], [20, 8, 40, 16]]
+    assert whole.tolist() == [False, True]
+    assert numbers.tolist() == [0, 1]
 
 
 @pytest.fixture(scope="module")

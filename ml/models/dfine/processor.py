@@ -6,6 +6,7 @@ import numpy as np
 
 from ml.config import DFineConfig
 from ml.models.processor import Arrays, Card, Transform, letterbox
+from ml.pages.orientation import turned
 from ml.pages.result import FoundRegion, PageResult
 
 
@@ -23,18 +24,24 @@ def canvas_of(config: DFineConfig) -> tuple[int, int]:
 class DFineProcessor:
     """Configured by the card: canvas, labels, threshold."""
 
+    upright = False  # regions are found as the page lies
+
     def __init__(self, card: Card) -> None:
         self.height: int = card["preprocess"]["height"]
         self.width: int = card["preprocess"]["width"]
         self.threshold: float = card["thresholds"]["region"]
         self.labels: list[str] = card["labels"]
 
-    def prepare(self, pixels: np.ndarray, boxes: np.ndarray | None = None) -> tuple[Arrays, Transform]:
+    def prepare(
+        self, pixels: np.ndarray, boxes: np.ndarray | None = None, degrees: float = 0.0
+    ) -> tuple[Arrays, Transform]:
         """See `Processor.prepare`. `boxes` are ignored: this model does not read."""
+        given_height, given_width = pixels.shape[:2]
+        pixels = turned(pixels, degrees) if degrees else pixels
         height, width = pixels.shape[:2]
         scale = min(self.height / height, self.width / width)
         canvas = letterbox(pixels, scale, self.height, self.width)
-        return {"image": canvas[None]}, Transform(width, height, scale)
+        return {"image": canvas[None]}, Transform(given_width, given_height, scale, degrees)
 
     def finish(self, outputs: Arrays, transform: Transform) -> PageResult:
         """See `Processor.finish`. Regions are in order of score, the surest first."""

@@ -5,16 +5,22 @@ Location (i, j) of a level with stride s stands at pixel ((j + 1/2) s, (i + 1/2)
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+Norm = Literal["group", "batch"]
+
 
 class FcosHead(nn.Module):
     """A tower of 3x3 convolutions, then class logits, (l, t, r, b) and centerness, each one 3x3 convolution."""
 
-    def __init__(self, channels: int, classes: int, tower: int, stride: int, size: float) -> None:
+    def __init__(
+        self, channels: int, classes: int, tower: int, stride: int, size: float, norm: Norm = "group"
+    ) -> None:
         """`size` is the typical distance from a location to its box's sides, in strides: where regression starts."""
         super().__init__()
         self.stride = stride
@@ -22,7 +28,7 @@ class FcosHead(nn.Module):
         for _ in range(tower):
             layers += [
                 nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                nn.GroupNorm(groups_of(channels), channels),
+                normalisation(norm, channels),
                 nn.ReLU(),
             ]
         self.tower = nn.Sequential(*layers)
@@ -47,6 +53,11 @@ def groups_of(channels: int) -> int:
     while channels % groups:
         groups //= 2
     return groups
+
+
+def normalisation(norm: Norm, channels: int) -> nn.Module:
+    """The layer that `norm` names, for maps of so many channels."""
+    return nn.BatchNorm2d(channels) if norm == "batch" else nn.GroupNorm(groups_of(channels), channels)
 
 
 def locations(height: int, width: int, stride: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ml.config import TridentConfig
 from ml.errors import InputError, UsageError
 from ml.models import charset
-from ml.models.trident.fcos import FcosHead, groups_of
+from ml.models.trident.fcos import FcosHead, Norm, normalisation
 from ml.models.trident.reading import Decoder, ParallelReader, word_features
 from ml.pages.labels import PUBLAYNET
 
@@ -31,15 +31,15 @@ class Features:
 
 
 class FeaturePyramid(nn.Module):
-    """1x1 laterals, nearest upsampling and addition, 3x3 smoothing, GroupNorm (Lin et al. 2017)."""
+    """1x1 laterals, nearest upsampling and addition, 3x3 smoothing, normalisation (Lin et al. 2017)."""
 
-    def __init__(self, inputs: list[int], channels: int) -> None:
+    def __init__(self, inputs: list[int], channels: int, norm: Norm = "group") -> None:
         super().__init__()
         self.lateral = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in inputs)
         self.smooth = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-                nn.GroupNorm(groups_of(channels), channels),
+                normalisation(norm, channels),
             )
             for _ in inputs
         )
@@ -65,9 +65,15 @@ class Trident(nn.Module):
         # Maps coarser than the layout level would cost a quarter of the backbone and serve no head.
         self.strides = [s for s in (4, 8, 16, 32) if config.word_stride <= s <= config.layout_stride]
         self.backbone = _backbone(config, self.strides)
-        self.neck = FeaturePyramid(self.backbone.feature_info.channels(), config.channels)  # type: ignore[operator,union-attr]
-        self.layout = FcosHead(config.channels, len(PUBLAYNET), config.tower, config.layout_stride, size=4.0)
-        self.words = FcosHead(config.channels, 1, config.tower, config.word_stride, size=3.0)
+        self.neck = FeaturePyramid(
+            self.backbone.feature_info.channels(),  # type: ignore[operator,union-attr]
+            config.channels,
+            config.norm,
+        )
+        self.layout = FcosHead(
+            config.channels, len(PUBLAYNET), config.tower, config.layout_stride, 4.0, config.norm
+        )
+        self.words = FcosHead(config.channels, 1, config.tower, config.word_stride, 3.0, config.norm)
         symbols = len(self.charset)
         self.reader = ParallelReader(
             config.channels,

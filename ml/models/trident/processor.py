@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ml.models.charset import Charset
 from ml.models.processor import Arrays, Card, Transform, letterbox
 from ml.pages.labels import FROM_PUBLAYNET
 from ml.pages.order import lines_of
+from ml.pages.orientation import turned
 from ml.pages.result import FoundRegion, PageResult, ReadWord
 
 #: Canvas sides are multiples of this: few shapes, because every new one costs a runtime memory and set-up time.
@@ -25,6 +28,8 @@ def canvas_of(width: int, height: int, long_edge: int) -> tuple[float, int, int]
 class TridentProcessor:
     """Configured by the card: charset, labels, long edge, thresholds."""
 
+    upright = True
+
     def __init__(self, card: Card) -> None:
         self.long_edge: int = card["preprocess"]["long_edge"]
         self.threshold: float = card["thresholds"]["word"]
@@ -32,11 +37,15 @@ class TridentProcessor:
         self.labels: list[str] = card["labels"]
         self.charset = Charset(card["charset"])
 
-    def prepare(self, pixels: np.ndarray, boxes: np.ndarray | None = None) -> tuple[Arrays, Transform]:
+    def prepare(
+        self, pixels: np.ndarray, boxes: np.ndarray | None = None, degrees: float = 0.0
+    ) -> tuple[Arrays, Transform]:
         """See `Processor.prepare`."""
+        given_height, given_width = pixels.shape[:2]
+        pixels = turned(pixels, degrees) if degrees else pixels
         height, width = pixels.shape[:2]
         scale, canvas_height, canvas_width = canvas_of(width, height, self.long_edge)
-        transform = Transform(width, height, scale)
+        transform = Transform(given_width, given_height, scale, degrees)
         given = (
             transform.to_canvas(boxes) if boxes is not None and len(boxes) else np.zeros((1, 4), np.float32)
         )
@@ -49,8 +58,9 @@ class TridentProcessor:
         """See `Processor.finish`."""
         first = {name: value[0] for name, value in outputs.items()}
         kept = first["word_scores"] >= self.threshold
+        found = first["word_boxes"][kept]
         words = self._words(
-            transform.to_page(first["word_boxes"][kept]),
+            found,
             first["word_text"][kept],
             np.minimum(first["word_scores"], first["word_confidence"])[kept],
         )
@@ -67,12 +77,14 @@ class TridentProcessor:
             )
             if score >= self.region_threshold and box[2] > box[0] and box[3] > box[1]
         )
-        ordered = tuple(
-            word
-            for line in lines_of([w for w in words if w.box[2] > w.box[0] and w.box[3] > w.box[1]])
-            for word in line
+        # Lines are those of the canvas, where they lie level.
+        lines = lines_of([word for word in words if word.box[2] > word.box[0] and word.box[3] > word.box[1]])
+        ordered = [replace(word, line=number) for number, line in enumerate(lines) for word in line]
+        boxes = transform.to_page(np.array([word.box for word in ordered], np.float32).reshape(-1, 4))
+        placed = tuple(
+            replace(word, box=tuple(map(float, box))) for word, box in zip(ordered, boxes, strict=True)
         )
-        return PageResult(transform.width, transform.height, ordered, regions, tuple(given))
+        return PageResult(transform.width, transform.height, placed, regions, tuple(given))
 
     def _words(self, boxes: np.ndarray, paths: np.ndarray, scores: np.ndarray) -> list[ReadWord]:
         return [

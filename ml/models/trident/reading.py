@@ -76,6 +76,51 @@ class ParallelReader(nn.Module):
         return self.symbols(self.norm(x))
 
 
+KeysValues = tuple[Tensor, Tensor]  # each (N, heads, positions, width of a head)
+
+
+class DecoderLayer(nn.Module):
+    """Pre-norm transformer decoder layer (Vaswani et al. 2017) whose keys and values can be kept between steps."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm_self, self.norm_cross, self.norm_feed = (nn.LayerNorm(width) for _ in range(3))
+        self.self_in, self.self_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.cross_query, self.cross_out = nn.Linear(width, width), nn.Linear(width, width)
+        self.cross_memory = nn.Linear(width, 2 * width)
+        self.feed = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(4 * width, width)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def remember(self, memory: Tensor) -> KeysValues:
+        """Keys and values of the memory (N, S, width): the same for every step."""
+        keys, values = self.cross_memory(memory).chunk(2, -1)
+        return self._heads(keys), self._heads(values)
+
+    def forward(
+        self, x: Tensor, memory: KeysValues, past: KeysValues | None = None
+    ) -> tuple[Tensor, KeysValues]:
+        """Characters x (N, L, width), each seeing `past` and those before it: what they become, and their keys and values."""
+        query, key, value = (self._heads(part) for part in self.self_in(self.norm_self(x)).chunk(3, -1))
+        if past is not None:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        x = x + self.drop(self.self_out(self._attend(query, key, value, causal=past is None)))
+        query = self._heads(self.cross_query(self.norm_cross(x)))
+        x = x + self.drop(self.cross_out(self._attend(query, *memory)))
+        return x + self.drop(self.feed(self.norm_feed(x))), (key, value)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(N, L, width) to (N, heads, L, width / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, causal: bool = False) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=causal)
+        return seen.transpose(1, 2).flatten(2)
+
+
 class Decoder(nn.Module):
     """Character after character: a causal transformer decoder over the word's features."""
 
@@ -98,52 +143,51 @@ class Decoder(nn.Module):
         self.register_buffer("memory_position", sinusoid(size[0] * size[1], width), persistent=False)
         self.register_buffer("position", sinusoid(length, width), persistent=False)
         self.embed = nn.Embedding(symbols, width)
-        self.layers = nn.ModuleList(
-            nn.TransformerDecoderLayer(
-                width, max(1, width // 32), 4 * width, dropout, batch_first=True, norm_first=True
-            )
-            for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(DecoderLayer(width, max(1, width // 32), dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.symbols = nn.Linear(width, symbols)
 
-    def remember(self, features: Tensor) -> Tensor:
-        """Features (N, C, h, w) to the memory (N, h*w, width) that the characters attend to."""
-        return self.enter(features).flatten(2).transpose(1, 2) + self.memory_position
+    def remember(self, features: Tensor) -> list[KeysValues]:
+        """What the characters attend to, a pair a layer, of features (N, C, h, w)."""
+        memory = self.enter(features).flatten(2).transpose(1, 2) + self.memory_position
+        return [layer.remember(memory) for layer in self.layers]  # type: ignore[operator]
 
-    def forward(self, memory: Tensor, ids: Tensor) -> Tensor:
+    def forward(self, memory: list[KeysValues], ids: Tensor) -> Tensor:
         """Logits (N, L, symbols) of the character after each of `ids` (N, L), which begin with `SOS`."""
-        x = self.embed(ids) * math.sqrt(self.embed.embedding_dim) + self.position[: ids.shape[1]]
-        mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).triu(1)
-        for layer in self.layers:
-            x = layer(x, memory, tgt_mask=mask)
-        return self.symbols(self.norm(x))
+        return self.step(memory, ids, [])[0]
+
+    def step(
+        self, memory: list[KeysValues], ids: Tensor, past: list[KeysValues]
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """Logits (N, L, symbols) after `ids` (N, L), which follow the `past` of earlier steps ([]: none).
+
+        With a past, L is 1: each step then costs the same whatever came before, but for its attention.
+        """
+        begin = past[0][0].shape[2] if past else 0
+        x = self.embed(ids) * math.sqrt(self.embed.embedding_dim)
+        x = x + self.position[begin : begin + ids.shape[1]]
+        kept: list[KeysValues] = []
+        for i, layer in enumerate(self.layers):
+            x, own = layer(x, memory[i], past[i] if past else None)
+            kept.append(own)
+        return self.symbols(self.norm(x)), kept
 
     @torch.no_grad()
-    def greedy(self, memory: Tensor) -> Tensor:
-        """The likeliest character at each step: ids (N, <= length) without `SOS`, padded after `EOS`."""
-        ids = torch.full((len(memory), 1), SOS, device=memory.device)
-        ended = torch.zeros(len(memory), dtype=torch.bool, device=memory.device)
-        for _ in range(self.length - 1):
-            step = self(memory, ids)[:, -1].argmax(-1)
-            step = torch.where(ended, PAD, step)
-            ids = torch.cat([ids, step[:, None]], 1)
-            ended |= step == EOS
-            if ended.all():
-                break
-        return ids[:, 1:]
+    def beam(self, memory: list[KeysValues], width: int, length_bonus: float = 0.0) -> Tensor:
+        """Beam search: ids (N, <= length) of the best of `width` hypotheses, without `SOS`, padded after `EOS`.
 
-    @torch.no_grad()
-    def beam(self, memory: Tensor, width: int, length_bonus: float = 0.0) -> Tensor:
-        """Beam search: ids (N, <= length) of the best of `width` hypotheses; `length_bonus` is added per character."""
-        n, device = len(memory), memory.device
-        memory = memory.repeat_interleave(width, 0)
+        Width 1 is greedy decoding. `length_bonus` is added to a hypothesis' log-probability per character.
+        """
+        n, device = len(memory[0][0]), memory[0][0].device
+        memory = [(k.repeat_interleave(width, 0), v.repeat_interleave(width, 0)) for k, v in memory]
         ids = torch.full((n * width, 1), SOS, device=device)
         score = torch.full((n, width), -torch.inf, device=device)
         score[:, 0] = 0.0
         ended = torch.zeros(n * width, dtype=torch.bool, device=device)
+        past: list[KeysValues] = []
         for _ in range(self.length - 1):
-            step = self(memory, ids)[:, -1].float().log_softmax(-1) + length_bonus
+            logits, past = self.step(memory, ids[:, -1:], past)
+            step = logits[:, -1].float().log_softmax(-1) + length_bonus
             symbols = step.shape[-1]
             step[ended] = -torch.inf  # an ended hypothesis goes on with PAD, at no cost
             step[ended, PAD] = 0.0
@@ -153,6 +197,8 @@ class Decoder(nn.Module):
             ended = ended[parent] | (ids[:, -1] == EOS)
             if ended.all():
                 break
+            if width > 1:
+                past = [(k[parent], v[parent]) for k, v in past]
         return ids.view(n, width, -1)[:, 0, 1:]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ml.pages.order import lines_of
 from ml.pages.page import Box
 from ml.pages.result import FoundRegion, PageResult, ReadWord
 
@@ -34,7 +33,7 @@ def blocks_of(result: PageResult) -> list[Block]:
     """All lines in reading order, cut into blocks; then the regions that hold none, such as pictures."""
     blocks: list[Block] = []
     grouped: list[tuple[FoundRegion | None, list[tuple[ReadWord, ...]]]] = []
-    for line in lines_of(result.words):
+    for line in result.lines:
         region = _region_of(hull([word.box for word in line]), result.regions)
         if not grouped or grouped[-1][0] is not region:
             grouped.append((region, []))

@@ -61,9 +61,38 @@ def test_decoder_does_not_look_ahead(decoder):
     assert not torch.allclose(a[:, 2], b[:, 2], atol=1e-3)
 
 
-def test_greedy_decoding_equals_a_beam_of_one(decoder):
+def greedy(decoder, memory):
+    """The likeliest character after all that was said before, computed anew at each step."""
+    ids = torch.full((len(memory[0][0]), 1), SOS)
+    ended = torch.zeros(len(ids), dtype=torch.bool)
+    while ids.shape[1] < decoder.length and not ended.all():
+        step = torch.where(ended, PAD, decoder(memory, ids)[:, -1].argmax(-1))
+        ids, ended = torch.cat([ids, step[:, None]], 1), ended | (step == EOS)
+    return ids[:, 1:]
+
+
+def test_a_beam_of_one_equals_greedy_decoding_without_a_cache(decoder):
     memory = decoder.remember(torch.randn(6, 8, 2, 4))
-    assert torch.equal(decoder.greedy(memory), decoder.beam(memory, 1))
+    assert torch.equal(greedy(decoder, memory), decoder.beam(memory, 1))
+
+
+def test_kept_keys_and_values_change_no_logit(decoder):
+    memory = decoder.remember(torch.randn(3, 8, 2, 4))
+    ids = torch.tensor([[SOS, 5, 6, 7]] * 3)
+    past, steps = [], []
+    for column in ids.T:
+        logits, past = decoder.step(memory, column[:, None], past)
+        steps.append(logits)
+    torch.testing.assert_close(torch.cat(steps, 1), decoder(memory, ids), atol=1e-5, rtol=1e-5)
+
+
+def test_padding_and_company_never_change_a_result(decoder):
+    features = torch.randn(5, 8, 2, 4)
+    together = decoder.beam(decoder.remember(features), 3)
+    for i, one in enumerate(features):
+        alone = decoder.beam(decoder.remember(one[None]), 3)[0]
+        assert together[i, : len(alone)].tolist() == alone.tolist()
+        assert set(together[i, len(alone) :].tolist()) <= {PAD}
 
 
 def test_a_wider_beam_never_finds_a_less_likely_text(decoder):
