@@ -33,6 +33,9 @@ from ml.training.engine import Steps
 
 Batch = dict[str, Tensor]
 
+#: Share of the crops that lie around one of the page's words, so that most hold many.
+ON_WORDS = 0.8
+
 
 @dataclass(frozen=True)
 class View:
@@ -120,8 +123,13 @@ class TridentSteps(Steps):
             return View(scale, 0, 0, height, width)
         scale *= float(np.exp(rng.uniform(*np.log(config.zoom))))
         shown = int(config.crop / scale)  # pixels of the page
-        x, y = (int(rng.integers(max(0, side - shown) + 1)) for side in (page.width, page.height))
-        return View(scale, x, y, config.crop, config.crop)
+        last = np.maximum(0, np.array([page.width, page.height]) - shown)
+        corner = rng.integers(last + 1)
+        if page.words and rng.random() < ON_WORDS:
+            x1, y1, x2, y2 = page.words[int(rng.integers(len(page.words)))].box
+            middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
+            corner = np.clip((middle - rng.uniform(0, shown, 2)).astype(int), 0, last)
+        return View(scale, int(corner[0]), int(corner[1]), config.crop, config.crop)
 
     def _page(self, page: Page, view: View, rng: np.random.Generator | None) -> dict[str, np.ndarray]:
         config = self.config
