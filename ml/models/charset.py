@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+
+import numpy as np
 
 from ml.errors import UsageError
 
@@ -51,9 +53,11 @@ class Charset:
                 text.append("\ufffd")
         return "".join(text)
 
-    def decode_ctc(self, ids: Sequence[int]) -> str:
-        """Text of a CTC path: repeats merged, then blanks (`PAD`) dropped (Graves et al. 2006)."""
-        return self.decode(i for k, i in enumerate(ids) if i != PAD and (k == 0 or i != ids[k - 1]))
+    def decode_ctc(self, paths: np.ndarray) -> list[str]:
+        """Texts of CTC paths (N, T): repeats merged, then blanks (`PAD`) dropped (Graves et al. 2006)."""
+        before = np.pad(paths, ((0, 0), (1, 0)), constant_values=PAD)[:, :-1]
+        kept = (paths != PAD) & (paths != before)
+        return [self.decode(path[keep].tolist()) for path, keep in zip(paths, kept, strict=True)]
 
     def outside(self, text: str) -> set[str]:
         """The characters of `text` that this charset lacks."""

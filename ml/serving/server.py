@@ -84,6 +84,11 @@ class EmbeddedTriton:
     def running(self) -> bool:
         return self._watchdog.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process above the server and all that it starts."""
+        return self._watchdog.pid
+
     def wait(self) -> int:
         """Block until the server ends by itself. Returns its exit code."""
         return self._watchdog.wait()

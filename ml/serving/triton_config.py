@@ -22,6 +22,7 @@ _TYPES: dict[int, int] = {
     onnx.TensorProto.BOOL: triton.TYPE_BOOL,
     onnx.TensorProto.UINT8: triton.TYPE_UINT8,
     onnx.TensorProto.INT8: triton.TYPE_INT8,
+    onnx.TensorProto.INT16: triton.TYPE_INT16,
     onnx.TensorProto.INT32: triton.TYPE_INT32,
     onnx.TensorProto.INT64: triton.TYPE_INT64,
     onnx.TensorProto.FLOAT16: triton.TYPE_FP16,

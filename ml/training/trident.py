@@ -23,7 +23,7 @@ from ml.models.trident.fcos import assign, fcos_loss
 from ml.models.trident.graph import graph_for
 from ml.models.trident.network import Trident
 from ml.models.trident.processor import LABELS, canvas_of
-from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths
+from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths, widened
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
 from ml.pages.page import Box
@@ -251,7 +251,7 @@ class TridentSystem(nn.Module):
             return zero, zero
         boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
         seen = _jitter(boxes) if network.training else boxes
-        rois = network.rois(level, seen, page)
+        rois = network.rois(level, widened(seen), page)
         characters = torch.where(text == EOS, PAD, text)
         logits = network.reader(rois)
         parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))

@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from ml.models.trident.fcos import decode
 from ml.models.trident.network import Features, Trident
+from ml.models.trident.reading import WINDOWS, columns_kept, path_length, widened, windows
 
-#: Peaks compared, words kept and regions kept on a page. A dense letter page has about 600 words.
-CANDIDATES, WORDS = 1000, 768
+#: Peaks compared, words kept and regions kept on a page. A dense letter page has about 600 words, a newspaper's 1000.
+CANDIDATES, WORDS = 1600, 1024
 REGION_CANDIDATES, REGIONS = 64, 48
 WORD_OVERLAP, REGION_OVERLAP = 0.4, 0.5
 #: Words below this score are not read. Thresholds for people are in the card, and higher.
@@ -63,15 +64,25 @@ class TridentGraph(nn.Module):
         )
 
     def _read(self, level: Tensor, boxes: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        """CTC paths (B, N, T) and confidences (B, N) of the boxes marked real; the others cost nothing."""
-        index = real.nonzero()  # (M, 2): page, slot
-        page, slot = index[:, 0], index[:, 1]
-        rois = self.network.rois(level, boxes[page, slot], page)
+        """CTC paths (B, N, P) and confidences (B, N) of the boxes marked real; the others cost nothing.
+
+        Long boxes are read in windows, whose columns are put together to one path.
+        """
+        views, count = windows(widened(boxes))
+        asked = torch.arange(WINDOWS, device=boxes.device) < count[..., None]
+        index = (asked & real[..., None]).nonzero()  # (M, 3): page, slot, window
+        page, slot, window = index[:, 0], index[:, 1], index[:, 2]
+        rois = self.network.rois(level, views[page, slot, window], page)
         probability, path = self.network.reader(rois).float().softmax(-1).max(-1)  # (M, T)
-        text = torch.zeros(*boxes.shape[:2], path.shape[1], dtype=torch.long).index_put((page, slot), path)
+        place, taken = columns_kept(window, count[page, slot], path.shape[1])
+        length = path_length(path.shape[1])
+        place = torch.where(taken, place, length)  # one column too many takes what is not kept
+        where = (page[:, None], slot[:, None], place)
+        shape = (*boxes.shape[:2], length + 1)
+        text = torch.zeros(shape, dtype=torch.int16).index_put(where, path.to(torch.int16))[..., :length]
+        sure = torch.ones(shape).index_put(where, probability)[..., :length]
         # The weakest column decides: one wrong character makes a word wrong.
-        confidence = torch.zeros(boxes.shape[:2]).index_put((page, slot), probability.amin(-1))
-        return text, confidence
+        return text, torch.where(real, sure.amin(-1), 0.0)
 
 
 def graph_for(network: Trident) -> TridentGraph:

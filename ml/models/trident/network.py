@@ -110,9 +110,9 @@ class Trident(nn.Module):
             level, self.words(level), self.layout(levels[self.strides.index(self.config.layout_stride)])
         )
 
-    def rois(self, level: Tensor, boxes: Tensor, page: Tensor) -> Tensor:
-        """Features (N, C, *roi) of words in boxes (N, 4), pixels, on pages `page` (N,)."""
-        return word_features(level, boxes, page, self.config.roi, self.config.word_stride)
+    def rois(self, level: Tensor, views: Tensor, page: Tensor) -> Tensor:
+        """Features (N, C, *roi) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
+        return word_features(level, views, page, self.config.roi, self.config.word_stride)
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of each part."""

@@ -87,9 +87,10 @@ class TridentProcessor:
         return PageResult(transform.width, transform.height, placed, regions, tuple(given))
 
     def _words(self, boxes: np.ndarray, paths: np.ndarray, scores: np.ndarray) -> list[ReadWord]:
+        texts = self.charset.decode_ctc(paths)
         return [
-            ReadWord(tuple(map(float, box)), self.charset.decode_ctc(path.tolist()), float(score))  # type: ignore[arg-type]
-            for box, path, score in zip(boxes, paths, scores, strict=True)
+            ReadWord(tuple(map(float, box)), text, float(score))  # type: ignore[arg-type]
+            for box, text, score in zip(boxes, texts, scores, strict=True)
         ]
 
 

@@ -14,6 +14,9 @@ from ml.models.trident.fcos import groups_of
 
 #: A word's features are taken from its ink box widened by this share of its height on every side.
 MARGIN = 0.25
+#: A view wider than this many times its height is read in overlapping windows; about 13 letters fit in one.
+WINDOW_ASPECT = 7.0
+WINDOWS = 12
 
 
 def widened(boxes: Tensor) -> Tensor:
@@ -22,10 +25,43 @@ def widened(boxes: Tensor) -> Tensor:
     return boxes + torch.stack([-margin, -margin, margin, margin], -1)
 
 
-def word_features(level: Tensor, boxes: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """RoIAlign: features (N, C, *size) of boxes (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
-    rois = torch.cat([page[:, None].to(level.dtype), widened(boxes).to(level.dtype)], 1)
+def word_features(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """RoIAlign: features (N, C, *size) of views (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
+    rois = torch.cat([page[:, None].to(level.dtype), views.to(level.dtype)], 1)
     return roi_align(level, rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+
+
+def windows(views: Tensor) -> tuple[Tensor, Tensor]:
+    """Long views (..., 4) cut into windows that overlap by half: (..., WINDOWS, 4), and how many each has (...,).
+
+    A view has the fewest equal windows whose width is at most `WINDOW_ASPECT` times its height, as far as `WINDOWS`
+    allow: a word has one, a line of text several.
+    """
+    width, height = views[..., 2] - views[..., 0], (views[..., 3] - views[..., 1]).clamp(min=1e-3)
+    count = (2 * width / (WINDOW_ASPECT * height) - 1).ceil().clamp(1, WINDOWS)
+    step = width / (count + 1)
+    left = views[..., :1] + step[..., None] * torch.arange(WINDOWS, device=views.device)
+    right = torch.where(count == 1, width, 2 * step)[..., None] + left
+    top, bottom = (views[..., i : i + 1].expand_as(left) for i in (1, 3))
+    return torch.stack([left, top, right, bottom], -1), count.long()
+
+
+def columns_kept(window: Tensor, count: Tensor, columns: int) -> tuple[Tensor, Tensor]:
+    """Where the columns of window number `window` (M,) of `count` (M,) go in the path of the whole view.
+
+    Positions (M, columns), and whether each is taken (M, columns): of two windows, the one in whose middle it lies
+    says what a column shows.
+    """
+    column = torch.arange(columns, device=window.device)
+    quarter = columns // 4
+    first, last = (window == 0)[:, None], (window == count - 1)[:, None]
+    taken = (first | (column >= quarter)) & (last | (column < columns - quarter))
+    return column + window[:, None] * (columns // 2), taken
+
+
+def path_length(columns: int) -> int:
+    """Columns of the longest path: `WINDOWS` windows that overlap by half."""
+    return columns + (WINDOWS - 1) * (columns // 2)
 
 
 def sinusoid(length: int, width: int) -> Tensor:

@@ -1,15 +1,22 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from ml.models.charset import EOS, MARKERS, PAD, SOS, Charset, named
 from ml.models.trident.reading import (
+    WINDOW_ASPECT,
+    WINDOWS,
     Decoder,
+    columns_kept,
     ctc_loss,
     decoder_loss,
     flat_start,
     letter_widths,
+    path_length,
+    widened,
+    windows,
     word_features,
 )
 
@@ -35,7 +42,7 @@ def test_a_character_outside_the_charset_is_unknown_and_is_named():
 def test_ctc_path_merges_repeats_and_keeps_doubled_letters_apart():
     charset = Charset("helo")
     h, e, l, o = (charset.encode(c)[0] for c in "helo")  # noqa: E741
-    assert charset.decode_ctc([h, h, PAD, e, l, l, PAD, l, o, PAD]) == "hello"
+    assert charset.decode_ctc(np.array([[h, h, PAD, e, l, l, PAD, l, o, PAD]])) == ["hello"]
 
 
 def test_ctc_loss_is_the_probability_of_all_paths_by_hand():
@@ -110,11 +117,34 @@ def test_a_wider_beam_never_finds_a_less_likely_text(decoder):
 def test_word_features_come_from_the_word_and_its_margin():
     level = torch.zeros(1, 1, 16, 32)
     level[0, 0, 4:8, 8:24] = 1.0  # pixels 16..32 x 32..96 at stride 4
-    inside = word_features(level, torch.tensor([[32.0, 16, 96, 32]]), torch.tensor([0]), (8, 32), 4)
-    elsewhere = word_features(level, torch.tensor([[32.0, 40, 96, 56]]), torch.tensor([0]), (8, 32), 4)
+    inside = word_features(level, widened(torch.tensor([[32.0, 16, 96, 32]])), torch.tensor([0]), (8, 32), 4)
+    elsewhere = word_features(
+        level, widened(torch.tensor([[32.0, 40, 96, 56]])), torch.tensor([0]), (8, 32), 4
+    )
     assert inside.shape == (1, 1, 8, 32)
     assert inside.mean() > 0.5
     assert elsewhere.abs().max() == 0
+
+
+@pytest.mark.parametrize(("width", "count"), [(30, 1), (69, 1), (72, 2), (104, 2), (106, 3), (5000, WINDOWS)])
+def test_a_long_view_is_cut_into_windows_that_overlap_by_half(width, count):
+    views, counts = windows(torch.tensor([[10.0, 20, 10 + width, 30]]))
+    assert counts.tolist() == [count]
+    used = views[0, :count]
+    assert used[0, 0] == 10
+    assert used[-1, 2] == pytest.approx(10 + width)
+    assert (used[:, 1:4:2] == torch.tensor([20.0, 30])).all()
+    sizes = used[:, 2] - used[:, 0]
+    torch.testing.assert_close(sizes, sizes[:1].expand_as(sizes))
+    torch.testing.assert_close(used[1:, 0], (used[:-1, 0] + used[:-1, 2]) / 2)
+    assert count == WINDOWS or sizes[0] <= WINDOW_ASPECT * 10 + 1e-3
+
+
+def test_the_windows_columns_make_one_path_without_gap_or_overlap():
+    for count in range(1, WINDOWS + 1):
+        place, taken = columns_kept(torch.arange(count), torch.full((count,), count), 32)
+        assert sorted(place[taken].tolist()) == list(range(32 + (count - 1) * 16))
+    assert path_length(32) == int(place.max()) + 1
 
 
 def test_markers_come_before_all_symbols():
@@ -127,7 +157,7 @@ def test_a_flat_start_spells_the_word_from_left_to_right(text, width):
     ids = torch.tensor([charset.encode(text) + [PAD] * (24 - len(text))])
     box = torch.tensor([[5.0, 0, 5 + width, 10]])
     columns = flat_start(ids, box, box, letter_widths(charset.symbols), 32)[0].tolist()
-    assert charset.decode_ctc(columns) == text
+    assert charset.decode_ctc(np.array([columns])) == [text]
 
 
 def test_a_flat_start_is_blank_where_the_word_is_not():
