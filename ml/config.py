@@ -122,7 +122,9 @@ class TridentConfig(Section):
         0.3,
         description="share of the steps in which the parallel head also learns from letters of typical widths",
     )
-    charset: str = Field("english", description="named charset (ml/models/charset.py)")
+    charset: str = Field(
+        "english", description="named charset (ml/models/charset.py), several joined by +"
+    )
     page_words: Count = Field(200, description="words a page used in training")
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")

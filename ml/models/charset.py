@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,7 +22,42 @@ _LATIN = (
     + "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØŒÙÚÛÜÝŸĄĆĘŁŃŚŹŻČĎĚŇŘŠŤŮŽĂȘȚĞİŞŐŰ¡¿«»„"
     + "¹²³ªº±×÷½¼¾µ·¢¥™®†‡‹›‚"
 )
-NAMED = {"english": _ENGLISH, "latin": _LATIN}
+#: What the languages add to English: small letters; their capitals come by themselves, then signs.
+_LANGUAGES = {
+    "croatian": ("čćđšž", "„»«"),
+    "czech": ("áčďéěíňóřšťúůýž", "„"),
+    "danish": ("åæøéü", "»«"),
+    "dutch": ("áéíóúàèëïöüĳ", "„"),
+    "estonian": ("äõöüšž", "„"),
+    "finnish": ("äåöšž", "»"),
+    "french": ("àâæçèéêëîïôœùûüÿ", "«»"),
+    "german": ("äöüß", "„‚»«"),
+    "hungarian": ("áéíóöőúüű", "„»«"),
+    "italian": ("àèéìíîòóùú", "«»ªº"),
+    "latvian": ("āčēģīķļņšūž", "„«»"),
+    "lithuanian": ("ąčęėįšųūž", "„"),
+    "norwegian": ("åæøéèêóòâôü", "«»"),
+    "polish": ("ąćęłńóśźż", "„«»"),
+    "portuguese": ("áâãàçéêíóôõúü", "«»ªº"),
+    "romanian": ("ăâîșțşţ", "„«»"),
+    "slovak": ("áäčďéíĺľňóôŕšťúýž", "„"),
+    "slovenian": ("čšž", "„»«"),
+    "spanish": ("áéíñóúü", "¡¿«»ªº"),
+    "swedish": ("åäöéü", "»"),
+    "turkish": ("âçğıîöşüû", "İ"),
+}
+_CAPITALS = {"ı": "I", "ß": "ẞ", "ĳ": "Ĳ"}
+
+
+def _language(small: str, signs: str) -> str:
+    letters = unicodedata.normalize("NFC", small)
+    return _ENGLISH + letters + "".join(_CAPITALS.get(c, c.upper()) for c in letters) + signs
+
+
+#: Every letter of Unicode's Latin-1 Supplement and Latin Extended-A, and the comma letters of Romanian.
+_EXTENDED = "".join(c for c in map(chr, range(0xC0, 0x180)) if unicodedata.category(c)[0] == "L") + "ȘșȚțẞ"
+NAMED = {"english": _ENGLISH, "latin": _LATIN, "latin_extended": _LATIN + _EXTENDED}
+NAMED |= {name: _language(*letters) for name, letters in _LANGUAGES.items()}
 
 
 @dataclass(frozen=True)
@@ -65,7 +101,11 @@ class Charset:
 
 
 def named(name: str) -> Charset:
-    """A charset by name. Raises UsageError that lists the known ones."""
-    if name not in NAMED:
-        raise UsageError(f"charset '{name}' is not known; choose one of {', '.join(sorted(NAMED))}")
-    return Charset(NAMED[name])
+    """A charset by name, or several joined by "+". Raises UsageError that lists the known ones."""
+    names = name.split("+")
+    unknown = [part for part in names if part not in NAMED]
+    if unknown:
+        raise UsageError(
+            f"charset '{unknown[0]}' is not known; choose of {', '.join(sorted(NAMED))}, or join some by '+'"
+        )
+    return Charset("".join(NAMED[part] for part in names))

@@ -1,10 +1,12 @@
 import math
+import unicodedata
 
 import numpy as np
 import pytest
 import torch
 
-from ml.models.charset import EOS, MARKERS, PAD, SOS, Charset, named
+from ml.errors import UsageError
+from ml.models.charset import EOS, MARKERS, NAMED, PAD, SOS, Charset, named
 from ml.models.trident.reading import (
     WINDOW_ASPECT,
     WINDOWS,
@@ -37,6 +39,23 @@ def test_a_character_outside_the_charset_is_unknown_and_is_named():
     charset = Charset("abc")
     assert charset.decode(charset.encode("axb")) == "a\ufffdb"
     assert charset.outside("axby") == {"x", "y"}
+
+
+def test_charsets_have_names_and_can_be_joined():
+    assert {"ß", "Ö", "ẞ"} <= set(named("german").symbols)
+    assert set(named("polish+turkish").symbols) == set(named("polish").symbols) | set(named("turkish").symbols)
+    assert {"ĳ", "ŵ", "Ħ", "ț"} <= set(named("latin_extended").symbols)
+    with pytest.raises(UsageError, match="klingon"):
+        named("german+klingon")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_charset_holds_each_character_once_and_composed(name):
+    symbols = NAMED[name]
+    assert unicodedata.normalize("NFC", symbols) == symbols
+    assert not any(c.isspace() or unicodedata.category(c) in ("Cc", "Mn") for c in symbols)
+    charset = named(name)
+    assert charset.decode(charset.encode(charset.symbols)) == charset.symbols
 
 
 def test_ctc_path_merges_repeats_and_keeps_doubled_letters_apart():
