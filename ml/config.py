@@ -283,6 +283,10 @@ def add_params_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+#: Where the named profiles lie.
+PROFILES = Path("profiles")
+
+
 # --- the command `scriptorium profile` --------------------------------------------------------------------------
 
 
@@ -299,21 +303,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    folder = Path("profiles")
-    names = sorted(path.stem for path in folder.glob("*.yaml"))
-    if args.name is None:
-        print("\n".join(names))
-        return 0
-    path = Path(args.name) if args.name.endswith((".yaml", ".yml")) else folder / f"{args.name}.yaml"
+def load_profile(name: str) -> Params:
+    """The parameters of a name in profiles/, or of a YAML file. Raises UsageError where there is no such file."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PROFILES / f"{name}.yaml"
     if not path.exists():
-        near = difflib.get_close_matches(args.name, names, n=1, cutoff=0)
+        near = difflib.get_close_matches(name, _profiles(), n=1, cutoff=0)
         raise UsageError(f"{path}: no such profile" + (f"; did you mean '{near[0]}'?" if near else ""))
-    params = parse_params(_read_yaml(path), str(path))
+    return parse_params(_read_yaml(path), str(path))
+
+
+def _profiles() -> list[str]:
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.name is None:
+        print("\n".join(_profiles()))
+        return 0
+    params = load_profile(args.name)
     body = yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
     args.out.write_text(
         f"# Written by `scriptorium profile {args.name}`; every key is explained in ml/config.py.\n{body}",
         encoding="utf-8",
     )
-    print(f"{args.out}: profile {path.stem}")
+    print(f"{args.out}: profile {Path(args.name).stem}")
     return 0
