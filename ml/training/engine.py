@@ -146,6 +146,28 @@ class _Log:
             writer.writerows(self.rows)
 
 
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """Give loaded moments the memory layout of their weights.
+
+    Files keep tensors contiguous; fused AdamW walks weights and moments by address, so under channels_last it would
+    pair each weight with the moments of another.
+    """
+    for parameter, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if value.shape == parameter.shape:
+                moments[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _not_finite(what: str, state: Path, row: dict[str, Any], batches: list[Batch]) -> InputError:
+    """Keep a step's losses and batches beside `state`, to be studied with `load_state`; the error that tells of it."""
+    folder = state.with_name(f"{state.name}.not-finite")
+    save_state(folder, {**row, "batches": batches})
+    return InputError(
+        f"{what}: at step {row['step']} the loss is {row['loss']:.6g} and the gradient norm {row['grad_norm']:.6g}; "
+        f"lower `lr`, or train with precision 32-true (the step's batch is in {folder})"
+    )
+
+
 def _loader(steps: Steps, start: int, end: int, workers: int) -> DataLoader:
     return DataLoader(
         steps,
@@ -171,8 +193,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
 ) -> FitSummary:
     """Train `system.network` for `config.steps` steps, resuming from `state` where there is one.
 
-    Leaves the best weights (averaged, if `config.ema`) in `system.network`. Raises InputError on a loss that is
-    not finite, with the step's number.
+    Leaves the best weights (averaged, if `config.ema`) in `system.network`. Raises InputError on a loss or a
+    gradient norm that is not finite; it names the step and the folder, beside `state`, that keeps its batches.
     """
     began = time.monotonic()
     if config.threads:
@@ -204,6 +226,7 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
         start, stale, best = saved["step"], saved["stale"], saved["best"]
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
+        _lay_out_as_parameters(optimizer)
         if average:
             average.values = saved["average"]
         fabric.print(f"{what}: going on from step {start}")
@@ -254,20 +277,19 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                 group["lr"] = group["peak"] * schedule(step)
             torch.manual_seed(seed * 1_000_003 + step)
             row: dict[str, Any] = {"step": step + 1, "lr": optimizer.param_groups[-1]["lr"]}
-            for part in range(micro):
+            taken = [next(batches) for _ in range(micro)]
+            for part, batch in enumerate(taken):
                 with fabric.no_backward_sync(module, enabled=part < micro - 1):
                     with autocast():
-                        losses = module.loss(fabric.to_device(next(batches)))
+                        losses = module.loss(fabric.to_device(batch))
                     fabric.backward(losses["total"] / micro)
                 for name, value in losses.items():
                     key = "loss" if name == "total" else name
                     row[key] = row.get(key, 0.0) + float(value.detach()) / micro
-            if not math.isfinite(row["loss"]):
-                raise InputError(
-                    f"{what}: the loss is {row['loss']} at step {step + 1}; lower `lr`, or train with precision 32-true"
-                )
             norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
-            row["grad_norm"] = float(norm) if norm is not None else math.nan
+            row["grad_norm"] = float(norm)  # pyright: ignore[reportArgumentType]  (None only of other strategies)
+            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
+                raise _not_finite(what, state, row, taken)
             optimizer.step()
             optimizer.zero_grad()
             if average:

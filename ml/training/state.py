@@ -24,6 +24,8 @@ def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
         tensors[path] = value.detach().cpu().contiguous().clone()
         return {"__tensor__": path}
     if isinstance(value, dict):
+        if all(isinstance(key, str) for key in value):
+            return {key: _split(item, f"{path}/{key}", tensors) for key, item in value.items()}
         return {"__dict__": [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
         return [_split(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
@@ -36,7 +38,8 @@ def _join(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         if "__tensor__" in value:
             return tensors[value["__tensor__"]]
-        return {key: _join(item, tensors) for key, item in value["__dict__"]}
+        pairs = value["__dict__"] if "__dict__" in value else value.items()
+        return {key: _join(item, tensors) for key, item in pairs}
     if isinstance(value, list):
         return [_join(item, tensors) for item in value]
     return value

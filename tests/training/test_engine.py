@@ -1,4 +1,6 @@
 import csv
+import json
+import math
 import subprocess
 import sys
 import textwrap
@@ -55,7 +57,14 @@ def weights(system):
 def train(folder, system=None, config=CONFIG, **more):
     system = system or Sum()
     summary = fit(
-        system, Numbers(), config, seed=3, state=folder / "state", log=folder / "log.csv", workers=0, **more
+        system,
+        Numbers(),
+        config,
+        seed=3,
+        state=folder / "training" / "state",
+        log=folder / "log.csv",
+        workers=0,
+        **more,
     )
     return system, summary
 
@@ -87,7 +96,8 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path, killed_at):
                     os.kill(os.getpid(), 9)
                 return super().loss(batch)
         folder = Path({str(tmp_path / "killed")!r})
-        fit(Dies(), Numbers(), CONFIG, seed=3, state=folder / "state", log=folder / "log.csv", workers=0)
+        state = folder / "training" / "state"
+        fit(Dies(), Numbers(), CONFIG, seed=3, state=state, log=folder / "log.csv", workers=0)
     """)
     died = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=120, check=False)
     assert died.returncode == -9, died.stderr.decode()
@@ -124,9 +134,60 @@ def _without_dropout():
     return system
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step(tmp_path):
-    with pytest.raises(InputError, match="step 4"):
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_its_batch(tmp_path):
+    with pytest.raises(InputError, match=r"step 4 .*not-finite"):
         train(tmp_path, system=Sum(poison=4))
+    folder = tmp_path / "training" / "state.not-finite"
+    told = json.loads((folder / "state.json").read_text())
+    assert told["step"] == 4
+    assert math.isnan(told["loss"])
+    kept = load_state(folder)
+    assert torch.equal(kept["batches"][0]["x"], Numbers()[3]["x"])
+
+
+def test_a_gradient_that_is_not_finite_stops_too(tmp_path):
+    class Overflows(Sum):
+        def loss(self, batch):
+            error = super().loss(batch)["total"]
+            # A root at zero: the value is finite, its slope is not.
+            return {"total": error + (error - error.detach()).abs().sqrt()}
+
+    with pytest.raises(InputError, match=r"step 1 .*gradient norm (nan|inf)"):
+        train(tmp_path, system=Overflows())
+
+
+def test_a_resumed_run_pairs_each_convolution_weight_with_its_own_moments(tmp_path):
+    """Files keep tensors contiguous; the weights of a channels_last network are not."""
+
+    class Filters(Sum):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            layers = nn.Conv2d(4, 8, 3, padding=1), nn.Flatten(), nn.Linear(8 * 4, 1)
+            self.network = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+        def loss(self, batch):
+            image = batch["x"].reshape(8, 4, 1, 1).expand(-1, -1, 2, 2)
+            return {"total": (self.network(image) - batch["y"]).square().mean()}
+
+        def validate(self, batches):
+            return {"error": sum(float(self.loss(b)["total"]) for b in batches)}
+
+    config = CONFIG.model_copy(update={"evaluate_every": 5})
+    whole, _ = train(tmp_path / "whole", system=Filters(), config=config)
+
+    class Dies(Filters):
+        def loss(self, batch):
+            self.seen += 1
+            if self.seen == 8 + 2:  # in step 8: training's batches and two of the validation
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", system=Dies(), config=config)
+    resumed, summary = train(tmp_path / "killed", system=Filters(), config=config)
+    assert summary.resumed_from == 5
+    assert torch.equal(weights(whole), weights(resumed))
 
 
 def test_training_stops_early_after_patience(tmp_path):
@@ -142,8 +203,6 @@ def test_schedule_values_at_the_plan_s_epochs():
     config = TrainingConfig(steps=80, warmup=3 / 80, lr=1e-4, lr_min=1e-6)
     rates = [1e-4 * Schedule(config)(k) for k in (0, 2, 3, 40, 80)]
     # Warm-up of 3: 1/3, 3/3; cosine over the other 77 down to 1e-6.
-    import math
-
     middle = 1e-6 + (1e-4 - 1e-6) * 0.5 * (1 + math.cos(math.pi * 37 / 77))
     assert rates == pytest.approx([1e-4 / 3, 1e-4, 1e-4, middle, 1e-6])
 
