@@ -137,6 +137,7 @@ class TridentConfig(Section):
         multiple_of=64,
         description="train on squares of this side, cut anywhere from a page; 0 trains on whole pages",
     )
+    replay: Share = Field(0.5, description="share of the batches taken from the older pages of `train --replay`")
     zoom: tuple[float, float] = Field(
         (0.75, 1.35), description="with `crop`, the page is first scaled by a factor drawn from this range"
     )

@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from ml.config import Params, add_params_option, load_params
 from ml.errors import UsageError
@@ -49,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--from-scratch", action="store_true", help="start from random weights, not from the starter's"
     )
     parser.add_argument(
+        "--replay",
+        type=Path,
+        metavar="DIR",
+        help="an older dataset whose pages are shown among the new ones (share: trident.replay), so that Trident "
+        "does not forget them; what it reads of both is measured before and after",
+    )
+    parser.add_argument(
         "--fresh", action="store_true", help="forget a training that was interrupted, and start over"
     )
     parser.add_argument(
@@ -73,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         start = start_of(params, args)
         config = params.trident.model_dump_json() + (weights_digest(start) if start else "")
+        config += snapshot_digest(args.replay) if args.replay else ""
         state = training_state("trident", config, params.seed, args.data, args.fresh)
         _train_trident(params, args, out, state, start)
     shutil.rmtree(state, ignore_errors=True)  # the checkpoint is whole: nothing is left to resume
@@ -99,8 +108,9 @@ def _train_trident(
 ) -> None:
     from ml.training.checkpoint import save
     from ml.training.engine import fit
+    from ml.training.replay import ReplaySteps, comparison, figures
     from ml.training.start import start_from
-    from ml.training.trident import card, make, word_threshold
+    from ml.training.trident import TridentSteps, card, make, word_threshold
 
     system, steps = make(params, args.data, args.cache)
     counts = system.network.parameter_counts()
@@ -111,9 +121,15 @@ def _train_trident(
     )
     if start:
         print(f"trident: starts with {start_from(system.network, start)}")
+    data, golden, before = steps, {}, {}
+    if args.replay:
+        old = TridentSteps(args.replay, None, params.trident, params.seed)
+        data = ReplaySteps(steps, old, params.trident.replay, params.seed)
+        golden = {"the new pages": steps.val, "the old pages": old.val}
+        before = figures(system.network, card(system.network, "", {}), golden)
     summary = fit(
         system,
-        steps,
+        data,
         params.trident.training,
         seed=params.seed,
         state=state,
@@ -123,10 +139,15 @@ def _train_trident(
     )
     model_card = card(system.network, snapshot_digest(args.data), summary.metrics)
     model_card["thresholds"]["word"] = word_threshold(system.network, model_card, steps.val)
+    replayed: dict[str, float] = {}
+    if args.replay:
+        after = figures(system.network, model_card, golden)
+        print(f"what fine-tuning changed:\n{comparison(before, after)}")
+        replayed = flat({"before": before, "after": after})
     save(out, system.network, model_card)
     write_metrics(
         args.metrics / "trident.json",
-        summary.metrics,
+        summary.metrics | replayed,
         best_step=summary.best_step,
         parameters=sum(counts.values()),
     )
@@ -134,6 +155,16 @@ def _train_trident(
         f"{out}: best at step {summary.best_step} of {summary.steps}, "
         + ", ".join(f"{k} {v:.3f}" for k, v in summary.metrics.items())
     )
+
+
+def flat(tree: dict[str, Any]) -> dict[str, float]:
+    """Nested figures as one level, their names joined by dots."""
+    rows: dict[str, float] = {}
+    for name, value in tree.items():
+        rows |= (
+            {f"{name}.{k}": v for k, v in flat(value).items()} if isinstance(value, dict) else {name: value}
+        )
+    return {name.replace("the ", "").replace(" ", "_"): value for name, value in rows.items()}
 
 
 def write_metrics(path: Path, metrics: dict[str, float], **more: float) -> None:
