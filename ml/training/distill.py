@@ -78,11 +78,11 @@ def inherit(student: DFine, teacher: DFine) -> int:
 class DistillationSystem(LayoutSystem):
     """A student that learns from the truth and from a frozen teacher."""
 
-    def __init__(self, network: DFine, teacher: DFine, config: DistillConfig, steps: int) -> None:
+    def __init__(self, network: DFine, teacher: DFine, config: DistillConfig) -> None:
         super().__init__(network)
         # In a tuple, so that the teacher is no part of this module: it is neither trained nor saved.
         self._teacher = (teacher.eval().requires_grad_(False),)
-        self.config, self.start = config, round(config.start * steps)
+        self.config = config
         self.same_width = network.config.hidden == teacher.config.hidden
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ class DistillationSystem(LayoutSystem):
         found = self.network(batch["image"], targets)
         truth = self.criterion(found, targets)
         parts = {name: self.config.beta * value for name, value in truth.items()}
-        if self.config.alpha and int(batch["step"]) >= self.start:
+        if self.config.alpha and self.progress >= self.config.start:
             taught = self.distillation(found, batch["image"])
             parts |= {name: self.config.alpha * value for name, value in taught.items()}
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
@@ -149,7 +149,7 @@ def train_student(
     if config.distill.inherit:
         copied = inherit(network, teacher)
         print(f"student: {copied} tensors inherited from the teacher")
-    system = DistillationSystem(network, teacher, config.distill, config.training.steps)
+    system = DistillationSystem(network, teacher, config.distill)
     return train_detector(
         "student", system, steps, data=data, out=out, metrics=metrics, state=state, workers=workers
     )

@@ -3,11 +3,13 @@
 Everything random in step k is drawn from (seed, k): the batch, its augmentation, dropout. So a run that was
 killed and started again computes the same numbers as one that never stopped, and two runs with one seed on one
 kind of CPU give the same bytes.
+
+Under `torchrun` each process takes its share of the batches (process r of W: batches r, W + r, 2 W + r ...) and
+gradients are averaged; the first process alone validates, and writes and shows everything.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import time
 from collections.abc import Iterable
@@ -22,14 +24,16 @@ from torch.utils.data import DataLoader, Dataset
 
 from ml.config import TrainingConfig
 from ml.errors import InputError
-from ml.progress import Meter
+from ml.training.distributed import leave_unless_first, open_fabric
+from ml.training.report import Report, Silence
 from ml.training.state import load_state, save_state
 
-Batch = Any  # a tree of tensors, as the system's own Steps make it
+#: A tree of tensors, as the system's own Steps make it. A dict may tell how many words it holds, as 'words'.
+Batch = Any
 
 
 class Steps(Dataset):
-    """The data of a training, addressed by optimizer micro-step: `steps[k]` is batch k, a function of (seed, k)."""
+    """The data of a training: `steps[k]` is batch k, a function of (seed, k)."""
 
     def __getitem__(self, step: int) -> Batch:
         raise NotImplementedError("abstract")
@@ -41,6 +45,9 @@ class Steps(Dataset):
 
 class System(Protocol):
     """A network with its losses. An nn.Module whose `network` is what gets saved."""
+
+    #: Share of the training that is done, in [0, 1); the engine sets it before each step.
+    progress: float
 
     @property
     def network(self) -> nn.Module:
@@ -125,27 +132,6 @@ def _better(value: float, best: float | None, mode: str) -> bool:
     return best is None or (value < best if mode == "min" else value > best)
 
 
-class _Log:
-    """A CSV of losses, truncated to the resumed step, from which curves are drawn."""
-
-    def __init__(self, path: Path, start: int) -> None:
-        self.path, self.rows = path, []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if start and path.exists():
-            with path.open(newline="", encoding="utf-8") as handle:
-                self.rows = [row for row in csv.DictReader(handle) if int(row["step"]) <= start]
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows.append({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
-
-    def write(self) -> None:
-        columns = list(dict.fromkeys(key for row in self.rows for key in row))
-        with self.path.open("w", newline="", encoding="utf-8") as handle:
-            writer = csv.DictWriter(handle, columns, restval="")
-            writer.writeheader()
-            writer.writerows(self.rows)
-
-
 def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
     """Give loaded moments the memory layout of their weights.
 
@@ -158,21 +144,31 @@ def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
                 moments[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _not_finite(what: str, state: Path, row: dict[str, Any], batches: list[Batch]) -> InputError:
-    """Keep a step's losses and batches beside `state`, to be studied with `load_state`; the error that tells of it."""
-    folder = state.with_name(f"{state.name}.not-finite")
-    save_state(folder, {**row, "batches": batches})
+def _not_finite(what: str, state: Path, seen: dict[str, Any], fabric: Fabric) -> InputError:
+    """Keep a step's losses and batches beside `state`, to be studied with `load_state`; the error that tells of it.
+
+    Each process keeps its own, before any of them ends and torchrun ends the others.
+    """
+    process = f"-{fabric.global_rank}" if fabric.world_size > 1 else ""
+    folder = state.with_name(f"{state.name}.not-finite{process}")
+    save_state(folder, seen)
+    fabric.barrier()
     return InputError(
-        f"{what}: at step {row['step']} the loss is {row['loss']:.6g} and the gradient norm {row['grad_norm']:.6g}; "
+        f"{what}: at step {seen['step']} the loss is {seen['loss']:.6g} and the gradient norm {seen['grad_norm']:.6g}; "
         f"lower `lr`, or train with precision 32-true (the step's batch is in {folder})"
     )
 
 
-def _loader(steps: Steps, start: int, end: int, workers: int) -> DataLoader:
+def _words(batch: Batch) -> int:
+    """How many words a batch holds, where it tells."""
+    return int(batch["words"]) if isinstance(batch, dict) and "words" in batch else 0
+
+
+def _loader(steps: Steps, numbers: range, workers: int) -> DataLoader:
     return DataLoader(
         steps,
         batch_size=None,
-        sampler=range(start, end),
+        sampler=numbers,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
         # Workers only decode and crop; forked ones share the page store's memory and start at once.
@@ -193,7 +189,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
 ) -> FitSummary:
     """Train `system.network` for `config.steps` steps, resuming from `state` where there is one.
 
-    Leaves the best weights (averaged, if `config.ema`) in `system.network`. Raises InputError on a loss or a
+    Leaves the best weights (averaged, if `config.ema`) in `system.network`, on the CPU. Under torchrun only the
+    first process returns; the others' work is done, and they exit. Raises InputError on a loss or a
     gradient norm that is not finite; it names the step and the folder, beside `state`, that keeps its batches.
     """
     began = time.monotonic()
@@ -202,8 +199,8 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Deterministic mode also fills every new tensor, to expose reads of uninitialised memory: 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
-    fabric = Fabric(accelerator="auto", devices="auto" if torch.cuda.is_available() else 1)
-    fabric.launch()
+    fabric = open_fabric()
+    world, rank = fabric.world_size, fabric.global_rank
 
     def autocast() -> torch.autocast:
         """bfloat16 for the network only: Fabric's own precision would round the batch's boxes too, by pixels."""
@@ -221,17 +218,19 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
     best: dict[str, Any] = {"step": 0, "value": None, "metrics": {}, "weights": {}}
     start, stale = 0, 0
 
-    saved = load_state(state)
+    saved = fabric.broadcast(load_state(state) if fabric.is_global_zero else None)
     if saved is not None:
         start, stale, best = saved["step"], saved["stale"], saved["best"]
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
         _lay_out_as_parameters(optimizer)
         if average:
-            average.values = saved["average"]
+            average.values = fabric.to_device(saved["average"])
         fabric.print(f"{what}: going on from step {start}")
 
     def keep(step: int) -> None:
+        if not fabric.is_global_zero:
+            return
         save_state(
             state,
             {
@@ -243,7 +242,7 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                 "average": average.values if average else {},
             },
         )
-        curve.write()
+        report.save()
 
     def validated(step: int) -> dict[str, float]:
         """Validate with the averaged weights, then put the live ones back."""
@@ -252,8 +251,12 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
         if average:
             network.load_state_dict(average.values)
         network.eval()
-        with torch.no_grad(), autocast():
-            figures = system.validate(fabric.to_device(batch) for batch in steps.validation())
+        figures: dict[str, float] = {}
+        if fabric.is_global_zero:
+            with torch.no_grad(), autocast():
+                figures = system.validate(fabric.to_device(batch) for batch in steps.validation())
+            report.pictures(step, system)
+        figures = fabric.broadcast(figures)
         if _better(figures[metric], best["value"], mode):
             weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
             best, stale = {"step": step, "value": figures[metric], "metrics": figures, "weights": weights}, 0
@@ -264,19 +267,25 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
         return figures
 
     network.train()
-    curve = _Log(log, start)
     micro = config.accumulate
-    batches = iter(_loader(steps, start * micro, config.steps * micro, workers))
-    with Meter(
-        config.steps * micro * config.batch, what, "pages", done=start * micro * config.batch
-    ) as meter:
+    numbers = range(start * micro * world + rank, config.steps * micro * world, world)
+    batches = iter(_loader(steps, numbers, workers))
+    pages = micro * config.batch * world  # of a step
+    board = state.parent.parent / "tensorboard" / state.name  # .scriptorium/training/NAME has it beside it
+    report = (
+        Report(what, log=log, board=board, start=start, steps=config.steps, pages=pages)
+        if fabric.is_global_zero
+        else Silence()
+    )
+    with report:
         for step in range(start, config.steps):
             if config.patience and stale >= config.patience:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step)
-            torch.manual_seed(seed * 1_000_003 + step)
-            row: dict[str, Any] = {"step": step + 1, "lr": optimizer.param_groups[-1]["lr"]}
+            system.progress = step / config.steps
+            torch.manual_seed((seed * 1_000_003 + step) * world + rank)
+            sums: dict[str, Tensor] = {}
             taken = [next(batches) for _ in range(micro)]
             for part, batch in enumerate(taken):
                 with fabric.no_backward_sync(module, enabled=part < micro - 1):
@@ -284,12 +293,16 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                         losses = module.loss(fabric.to_device(batch))
                     fabric.backward(losses["total"] / micro)
                 for name, value in losses.items():
-                    key = "loss" if name == "total" else name
-                    row[key] = row.get(key, 0.0) + float(value.detach()) / micro
+                    sums[name] = sums.get(name, 0) + value.detach().float() / micro
             norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
-            row["grad_norm"] = float(norm)  # pyright: ignore[reportArgumentType]  (None only of other strategies)
-            if not (math.isfinite(row["loss"]) and math.isfinite(row["grad_norm"])):
-                raise _not_finite(what, state, row, taken)
+            # Means over the processes; the loss's parts are each one's own.
+            means = torch.stack([sums.pop("total"), norm, norm.new_tensor(sum(map(_words, taken)))])
+            own = float(means[0])
+            loss, norm, words = fabric.all_reduce(means).tolist()
+            row: dict[str, Any] = {"step": step + 1, "lr": optimizer.param_groups[-1]["lr"], "loss": loss}
+            row |= {name: float(value) for name, value in sums.items()} | {"grad_norm": norm}
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise _not_finite(what, state, {**row, "own_loss": own, "batches": taken}, fabric)
             optimizer.step()
             optimizer.zero_grad()
             if average:
@@ -297,13 +310,12 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
             done = step + 1
             if done % config.evaluate_every == 0 or done == config.steps:
                 row |= {f"val_{k}": v for k, v in validated(done).items()}
-            curve.add(row)
+            report.step(row, round(words * world))
             if done % config.save_every == 0 or done == config.steps:
                 keep(done)
-            meter.update(micro * config.batch, f"loss {row['loss']:.3f}")
-    curve.write()
-    network.load_state_dict(best["weights"])
-    network.eval()
+    network.load_state_dict(fabric.broadcast(best["weights"]))
+    leave_unless_first(fabric)
+    module.cpu().eval()
     return FitSummary(
         steps=config.steps,
         best_step=best["step"],

@@ -61,8 +61,7 @@ class LayoutSteps(Steps):
         # Epochs run on across batches, so that every page is seen equally often.
         places = range(step * size, (step + 1) * size)
         chosen = [self._order(place // count)[place % count] for place in places]
-        # The step goes along, for what a loss does only from some step on (distillation's start).
-        return self._batch([self._example(self.train[i], rng) for i in chosen]) | {"step": torch.tensor(step)}
+        return self._batch([self._example(self.train[i], rng) for i in chosen])
 
     @lru_cache(maxsize=4)  # noqa: B019  (the steps live as long as the training)
     def _order(self, epoch: int) -> list[int]:
@@ -138,6 +137,7 @@ class LayoutSystem(nn.Module):
     """A detector with its criterion, selected by AP50 on held-out pages."""
 
     selection: tuple[str, Literal["min", "max"]] = ("ap50", "max")
+    progress = 0.0
 
     def __init__(self, network: DFine) -> None:
         super().__init__()

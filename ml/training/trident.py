@@ -88,10 +88,7 @@ class TridentSteps(Steps):
 
     def __getitem__(self, step: int) -> Batch:
         pages = self._epoch_batches(step // self.epoch)[step % self.epoch]
-        rng = np.random.default_rng([self.seed, step])
-        # Micro-steps over steps: how far the training is.
-        done = step / (self.config.training.steps * self.config.training.accumulate)
-        return self._batch([self.train[i] for i in pages], rng) | {"progress": torch.tensor(done)}
+        return self._batch([self.train[i] for i in pages], np.random.default_rng([self.seed, step]))
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch, shuffled: every page once, the last batch of a bucket filled from its start."""
@@ -195,6 +192,7 @@ class TridentSystem(nn.Module):
     """Trident with its losses: layout, word detection, and reading by both heads."""
 
     selection: tuple[str, Literal["min", "max"]] = ("reading", "min")
+    progress = 0.0
     widths: Tensor  # typical letter widths by id, for the flat start
 
     def __init__(self, network: Trident, layout_known: bool) -> None:
@@ -255,7 +253,7 @@ class TridentSystem(nn.Module):
         characters = torch.where(text == EOS, PAD, text)
         logits = network.reader(rois)
         parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))
-        parallel = parallel + self._flat_start(logits, characters, boxes, seen, batch)
+        parallel = parallel + self._flat_start(logits, characters, boxes, seen)
         if network.decoder is None:
             return parallel, zero
         some = slice(0, config.decoder_words if self.network.training else None)
@@ -263,15 +261,13 @@ class TridentSystem(nn.Module):
         serial = network.decoder(network.decoder.remember(rois[some]), starts)
         return parallel, decoder_loss(serial, text[some], config.smoothing)
 
-    def _flat_start(
-        self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor, batch: Batch
-    ) -> Tensor | float:
+    def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
         share = self.network.config.flat_start
-        if not self.network.training or not share or float(batch["progress"]) >= share:
+        if not self.network.training or not share or self.progress >= share:
             return 0.0
         labels = flat_start(characters, boxes, seen, self.widths, logits.shape[1])
-        weight = 1 - float(batch["progress"]) / share
+        weight = 1 - self.progress / share
         return 3.0 * weight * F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
     def _sample(self, text: Tensor, most: int) -> tuple[Tensor, Tensor]:

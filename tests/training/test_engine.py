@@ -1,12 +1,15 @@
 import csv
 import json
 import math
+import re
 import subprocess
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from ml.config import TrainingConfig
@@ -54,11 +57,11 @@ def weights(system):
     return torch.cat([p.detach().flatten() for p in system.network.parameters()])
 
 
-def train(folder, system=None, config=CONFIG, **more):
+def train(folder, system=None, config=CONFIG, steps=None, **more):
     system = system or Sum()
     summary = fit(
         system,
-        Numbers(),
+        steps or Numbers(),
         config,
         seed=3,
         state=folder / "training" / "state",
@@ -226,6 +229,59 @@ def test_a_damaged_state_is_named(tmp_path):
     (tmp_path / "s" / "tensors.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="damaged"):
         load_state(tmp_path / "s")
+
+
+class Shows(Sum):
+    def pictures(self):
+        assert not self.network.training
+        return {"sample": np.full((8, 12, 3), 200, np.uint8)}
+
+
+def told(folder):
+    """What TensorBoard would show of a training: its curves as (step, value), and its pictures' steps."""
+    board = EventAccumulator(str(folder / "tensorboard" / "state"), size_guidance={"scalars": 0, "images": 0})
+    board.Reload()
+    tags = board.Tags()
+    curves = {tag: [(e.step, round(e.value, 5)) for e in board.Scalars(tag)] for tag in tags["scalars"]}
+    return curves, {tag: [e.step for e in board.Images(tag)] for tag in tags["images"]}
+
+
+def test_tensorboard_shows_curves_and_pages_and_a_resumed_run_tells_no_step_twice(tmp_path, capsys):
+    train(tmp_path / "whole", system=Shows())
+    assert f"tensorboard --logdir {tmp_path / 'whole' / 'tensorboard'}" in capsys.readouterr().out
+
+    class Dies(Shows):
+        def loss(self, batch):
+            if self.seen == 13:
+                raise KeyboardInterrupt
+            return super().loss(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed", system=Dies())
+    train(tmp_path / "killed", system=Shows())
+    curves, pictures = told(tmp_path / "whole")
+    assert set(curves) == {"training/loss", "training/lr", "training/grad_norm", "validation/error"}
+    assert [step for step, _ in curves["training/loss"]] == list(range(1, 25))
+    assert [step for step, _ in curves["validation/error"]] == [8, 16, 24]
+    assert pictures == {"sample": [8, 16, 24]}
+    assert told(tmp_path / "killed") == (curves, pictures)
+
+
+def test_training_goes_on_without_tensorboard_and_says_so_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    train(tmp_path, system=Shows())
+    assert capsys.readouterr().out.count("TensorBoard is not installed") == 1
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def test_the_words_that_a_batch_tells_of_are_counted_by_the_second(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ml.progress.LINE_EVERY", 0)
+    class Told(Numbers):
+        def __getitem__(self, step):
+            return super().__getitem__(step) | {"words": torch.tensor(5)}
+
+    train(tmp_path, steps=Told())
+    assert re.search(r"192/192 pages, .* pages/s, .* s left \d+ words/s, loss \d", capsys.readouterr().err)
 
 
 def test_bfloat16_reaches_the_network_and_spares_the_batch(tmp_path):
