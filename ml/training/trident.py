@@ -30,11 +30,14 @@ from ml.pages.page import Box
 from ml.pages.store import PageStore
 from ml.runners import TorchRunner
 from ml.training.engine import Steps
+from ml.training.pictures import pictures
 
 Batch = dict[str, Tensor]
 
 #: Share of the crops that lie around one of the page's words, so that most hold many.
 ON_WORDS = 0.8
+#: Held-out pages that are shown after each validation.
+SHOWN = 2
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,8 @@ class TridentSteps(Steps):
 
     def __getitem__(self, step: int) -> Batch:
         pages = self._epoch_batches(step // self.epoch)[step % self.epoch]
-        return self._batch([self.train[i] for i in pages], np.random.default_rng([self.seed, step]))
+        batch = self._batch([self.train[i] for i in pages], np.random.default_rng([self.seed, step]))
+        return batch | {"words": (batch["word_text"][..., 0] != PAD).sum()}
 
     def _epoch_batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch, shuffled: every page once, the last batch of a bucket filled from its start."""
@@ -195,9 +199,9 @@ class TridentSystem(nn.Module):
     progress = 0.0
     widths: Tensor  # typical letter widths by id, for the flat start
 
-    def __init__(self, network: Trident, layout_known: bool) -> None:
+    def __init__(self, network: Trident, layout_known: bool, shown: Sequence[Page] = ()) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.shown = network, shown
         config = network.config
         #: 0 while no page of the dataset has annotated regions; it returns by itself when one has.
         self.layout_weight = config.layout_weight if layout_known else 0.0
@@ -291,6 +295,12 @@ class TridentSystem(nn.Module):
         means: dict[str, Any] = {name: value / max(1, count) for name, value in sums.items()}
         return {"loss": means.pop("total"), **means, "reading": means["ctc"] + means["decoder"]}
 
+    def pictures(self) -> dict[str, np.ndarray]:
+        """The shown pages with what is found on them, uint8 (H, W, 3) RGB."""
+        model_card = card(self.network, "", {})
+        model_card["thresholds"]["region"] = model_card["thresholds"]["shown"]
+        return pictures(graph_for(self.network), model_card, self.shown)
+
 
 def _jitter(boxes: Tensor) -> Tensor:
     """Move each side by up to a quarter of the word's height along the line, an eighth across it.
@@ -308,7 +318,7 @@ def make(params: Params, data: Path, cache: Path | None) -> tuple[TridentSystem,
     torch.manual_seed(params.seed)
     network = Trident(params.trident).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     known = any(entry.regions is not None for entry in steps.train.entries)
-    return TridentSystem(network, known), steps
+    return TridentSystem(network, known, [steps.val[i] for i in range(min(SHOWN, len(steps.val)))]), steps
 
 
 def card(network: Trident, data: str, metrics: dict[str, float]) -> Card:

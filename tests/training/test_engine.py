@@ -276,6 +276,7 @@ def test_training_goes_on_without_tensorboard_and_says_so_once(tmp_path, capsys,
 
 def test_the_words_that_a_batch_tells_of_are_counted_by_the_second(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ml.progress.LINE_EVERY", 0)
+
     class Told(Numbers):
         def __getitem__(self, step):
             return super().__getitem__(step) | {"words": torch.tensor(5)}

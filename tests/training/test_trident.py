@@ -1,4 +1,5 @@
 import io
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -155,3 +156,22 @@ def test_pages_without_annotation_do_not_change_the_losses(tmp_path):
     both, one = net.loss(batch), net.loss(alone)
     for name, value in one.items():
         assert both[name].item() == pytest.approx(value.item(), rel=1e-3), name
+
+
+def test_a_step_tells_how_many_words_it_holds(system):
+    assert int(system[1][0]["words"]) == 2  # one with a text on each of two pages
+
+
+def test_pictures_show_held_out_pages_with_what_is_found(system):
+    net, steps = system
+    blank = net.pictures()
+    eager = TridentSystem(deepcopy(net.network), True, net.shown)
+    for convolution in (eager.network.words.classes, eager.network.words.centerness):
+        torch.nn.init.constant_(convolution.bias, 5)
+    drawn = eager.pictures()
+    assert list(drawn) == ["page 1", "page 2"]
+    canvas = next(iter(steps.validation()))["image"].numpy()
+    for number, name in enumerate(drawn):
+        assert np.array_equal(blank[name], canvas[number])  # an untrained network finds nothing
+        assert drawn[name].dtype == np.uint8
+        assert (drawn[name] != canvas[number]).any()
