@@ -131,6 +131,11 @@ class TridentConfig(Section):
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
     reading_weight: float = Field(1.0, ge=0, description="weight of the reading losses")
     long_edge: Count = Field(640, description="pixels of the longer side at which pages are read")
+    text_px: float = Field(
+        0.0,
+        ge=0,
+        description="height of letters to which a page is scaled when it is read; 0 scales it to `long_edge`",
+    )
     crop: int = Field(
         0,
         ge=0,

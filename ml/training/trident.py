@@ -330,7 +330,7 @@ def card(network: Trident, data: str, metrics: dict[str, float]) -> Card:
         "config": network.config.model_dump(mode="json", exclude={"training"}),
         "labels": LABELS,
         "charset": network.charset.symbols,
-        "preprocess": {"long_edge": network.config.long_edge},
+        "preprocess": {"long_edge": network.config.long_edge, "text_px": network.config.text_px},
         "thresholds": {"word": 0.4, "region": 0.05, "shown": 0.3},
         "data": data,
         "metrics": metrics,

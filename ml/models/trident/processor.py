@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ml.models.charset import Charset
 from ml.models.processor import Arrays, Card, Transform, letterbox
 from ml.pages.labels import FROM_PUBLAYNET
+from ml.pages.letters import letter_height
 from ml.pages.order import lines_of
 from ml.pages.orientation import turned
 from ml.pages.result import FoundRegion, PageResult, ReadWord
@@ -18,11 +20,28 @@ BUCKET = 64
 SMALLEST = 256
 
 
-def canvas_of(width: int, height: int, long_edge: int) -> tuple[float, int, int]:
+#: However small its letters, a page is not enlarged further, nor read with a longer side.
+MOST_SCALE, LONGEST = 2.0, 1600
+
+
+def canvas_of(width: int, height: int, long_edge: float) -> tuple[float, int, int]:
     """Scale, canvas height and canvas width on which a page of width x height is read."""
     scale = long_edge / max(width, height)
     side = lambda length: max(SMALLEST, -(-round(length * scale) // BUCKET) * BUCKET)  # noqa: E731
     return scale, side(height), side(width)
+
+
+def reading_edge(pixels: np.ndarray, long_edge: int, text_px: float) -> float:
+    """The longer side at which a page, uint8 (H, W, 3), is read: where its letters are `text_px` tall.
+
+    Small print is enlarged and large print reduced to the size at which the network reads best, in steps of an
+    eighth of an octave, so that pages of one print share a canvas. `long_edge` where no letters are seen.
+    """
+    height = letter_height(pixels) if text_px else None
+    if not height:
+        return long_edge
+    scale = min(MOST_SCALE, 2 ** (round(8 * math.log2(text_px / height)) / 8))
+    return min(LONGEST, max(SMALLEST, max(pixels.shape[:2]) * scale))
 
 
 class TridentProcessor:
@@ -32,6 +51,7 @@ class TridentProcessor:
 
     def __init__(self, card: Card) -> None:
         self.long_edge: int = card["preprocess"]["long_edge"]
+        self.text_px: float = card["preprocess"].get("text_px", 0.0)
         self.threshold: float = card["thresholds"]["word"]
         self.region_threshold: float = card["thresholds"]["region"]
         self.labels: list[str] = card["labels"]
@@ -44,7 +64,9 @@ class TridentProcessor:
         given_height, given_width = pixels.shape[:2]
         pixels = turned(pixels, degrees) if degrees else pixels
         height, width = pixels.shape[:2]
-        scale, canvas_height, canvas_width = canvas_of(width, height, self.long_edge)
+        scale, canvas_height, canvas_width = canvas_of(
+            width, height, reading_edge(pixels, self.long_edge, self.text_px)
+        )
         transform = Transform(given_width, given_height, scale, degrees)
         given = (
             transform.to_canvas(boxes) if boxes is not None and len(boxes) else np.zeros((1, 4), np.float32)

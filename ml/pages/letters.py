@@ -1,0 +1,31 @@
+"""How tall the letters of a page are, so that small and large print can be read at one size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+_SMALLEST, _TALLEST = 4, 160  # pixels of a component that may be a letter
+_FEW = 20  # components that say nothing
+
+
+def letter_height(pixels: np.ndarray) -> float | None:
+    """Typical height in pixels of the connected components on a page, uint8 (H, W, 3), that look like letters.
+
+    Half of the letters' ink lies in components at most so tall; in print that is between the height of an x and of
+    an h. None where there are too few of them.
+    """
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    around = cv2.boxFilter(gray, -1, (41, 41), borderType=cv2.BORDER_REPLICATE)
+    ink = cv2.compare(cv2.absdiff(gray, around), 30, cv2.CMP_GT)
+    ink &= cv2.compare(gray, around, cv2.CMP_LT)
+    _, _, parts, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
+    width, height, area = (parts[1:, i] for i in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
+    like = (height >= _SMALLEST) & (height <= _TALLEST) & (width >= 2)
+    like &= (width <= 4 * height) & (height <= 6 * width)  # neither rules nor words grown together
+    if like.sum() < _FEW:
+        return None
+    height, area = height[like], area[like]
+    order = np.argsort(height, kind="stable")
+    half = np.searchsorted(np.cumsum(area[order]), area.sum() / 2)
+    return float(height[order][half])

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ml.models.trident.processor import LONGEST, MOST_SCALE, SMALLEST, reading_edge
+from ml.pages.letters import letter_height
+
+
+def lettered(height: int, size: tuple[int, int] = (900, 700), speckle: float = 0.0) -> np.ndarray:
+    """A page of bars as tall as given, two thirds as wide, in lines."""
+    page = np.full((*size, 3), 255, np.uint8)
+    rng = np.random.default_rng(1)
+    for y in range(20, size[0] - 2 * height, 2 * height):
+        for x in range(20, size[1] - 2 * height, height):
+            page[y : y + height, x : x + max(2, 2 * height // 3)] = 40
+    page[rng.random(size) < speckle] = 0
+    return page
+
+
+@pytest.mark.parametrize("height", [6, 9, 14, 30])
+@pytest.mark.parametrize("speckle", [0.0, 0.004])
+def test_the_height_of_letters_is_found_speckled_or_not(height, speckle):
+    found = letter_height(lettered(height, speckle=speckle))
+    assert found is not None
+    assert abs(found - height) <= 2
+
+
+def test_a_page_without_letters_has_no_height():
+    assert letter_height(np.full((500, 400, 3), 255, np.uint8)) is None
+    lines = np.full((500, 400, 3), 255, np.uint8)
+    lines[::50] = 0
+    assert letter_height(lines) is None
+
+
+def test_pages_are_read_where_their_letters_have_one_height():
+    for height in (7, 9, 18, 27):
+        page = lettered(height)
+        edge = reading_edge(page, 1024, 9.0)
+        assert letter_height(page) * edge / 900 == pytest.approx(9, rel=0.05)
+    assert reading_edge(np.full((900, 700, 3), 255, np.uint8), 1024, 9.0) == 1024
+    assert reading_edge(lettered(9), 1024, 0.0) == 1024
+    assert reading_edge(lettered(4), 1024, 40.0) <= min(LONGEST, MOST_SCALE * 900)
+    assert (
+        reading_edge(lettered(60, (300, 300)), 1024, 2.0) == SMALLEST or letter_height(lettered(60)) is None
+    )
