@@ -58,8 +58,8 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
     old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
+    if folder.exists():  # else `old` is the last whole one: a kill came between these renames
+        shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     beside.rename(folder)
     shutil.rmtree(old, ignore_errors=True)

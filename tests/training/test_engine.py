@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_a_killed_run_continues_to_the_same_weights(tmp_path, killed_at):
     whole, _ = train(tmp_path / "whole")
     script = textwrap.dedent(f"""
         import os, sys
-        sys.path.insert(0, {str(__import__("pathlib").Path(__file__).parent)!r})
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from pathlib import Path
         from test_engine import CONFIG, Numbers, Sum, fit
         class Dies(Sum):
@@ -222,6 +223,22 @@ def test_state_survives_a_round_trip_and_is_never_half_written(tmp_path):
     assert torch.equal(loaded["tree"]["a"], state["tree"]["a"])
     assert loaded["tree"]["b"] == [1.5, None, "x"]
     assert torch.equal(loaded["optimizer"][0]["m"], torch.ones(2))
+
+
+def test_two_kills_between_the_renames_of_a_save_lose_nothing(tmp_path, monkeypatch):
+    save_state(tmp_path / "s", {"step": 3})
+    rename = Path.rename
+
+    def killed(self, target):
+        if target == tmp_path / "s":
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    for step in (6, 9):
+        with pytest.raises(KeyboardInterrupt):
+            save_state(tmp_path / "s", {"step": step})
+        assert load_state(tmp_path / "s") == {"step": 3}
 
 
 def test_a_damaged_state_is_named(tmp_path):
