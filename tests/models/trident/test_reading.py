@@ -43,7 +43,9 @@ def test_a_character_outside_the_charset_is_unknown_and_is_named():
 
 def test_charsets_have_names_and_can_be_joined():
     assert {"ß", "Ö", "ẞ"} <= set(named("german").symbols)
-    assert set(named("polish+turkish").symbols) == set(named("polish").symbols) | set(named("turkish").symbols)
+    assert set(named("polish+turkish").symbols) == set(named("polish").symbols) | set(
+        named("turkish").symbols
+    )
     assert {"ĳ", "ŵ", "Ħ", "ț"} <= set(named("latin_extended").symbols)
     with pytest.raises(UsageError, match="klingon"):
         named("german+klingon")
