@@ -41,7 +41,9 @@ class TridentGraph(nn.Module):
         """Pages uint8 (B, H, W, 3) and boxes to read (B, Q, 4), in pixels; Q >= 1, an empty box reads nothing."""
         network, config = self.network, self.network.config
         features: Features = network(image)
-        found, scores, _ = decode(features.words, config.word_stride, CANDIDATES, WORDS, WORD_OVERLAP)
+        found, scores, _ = decode(
+            features.words, config.word_stride, CANDIDATES, WORDS, WORD_OVERLAP, ends=True
+        )
         scores = torch.where(scores > FLOOR, scores, 0.0)
         regions, region_scores, labels = decode(
             features.regions, config.layout_stride, REGION_CANDIDATES, REGIONS, REGION_OVERLAP

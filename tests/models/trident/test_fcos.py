@@ -13,6 +13,7 @@ from ml.models.trident.fcos import (
     focal,
     giou,
     locations,
+    second_look,
     sides_to_boxes,
     suppress,
 )
@@ -116,3 +117,30 @@ def test_decoding_returns_the_box_that_the_outputs_describe():
     assert boxes[0, 0].tolist() == [22 - 10, 14 - 4, 22 + 6, 14 + 3]
     assert labels[0, 0] == 1
     assert scores[0, 0].item() == pytest.approx(torch.sigmoid(torch.tensor(4.0)).item())
+
+
+def _long_word(sure: float) -> tuple[torch.Tensor, ...]:
+    """Outputs for a word at x 8..104, y 8..20 at stride 4: in its middle both ends are seen too near."""
+    logits, sides = torch.full((1, 1, 8, 32), -9.0), torch.zeros(1, 4, 8, 32)
+    rows, columns = slice(2, 5), slice(2, 26)
+    logits[0, 0, rows, columns] = sure
+    x, y = (torch.arange(32) + 0.5) * 4, (torch.arange(8) + 0.5) * 4
+    left, right = x - 8, 104 - x
+    error = torch.where((left > 30) & (right > 30), 10.0, 0.0)
+    sides[0, 0], sides[0, 2] = (left - error).clamp(min=0), (right - error).clamp(min=0)
+    sides[0, 1], sides[0, 3] = (y - 8).clamp(min=0)[:, None], (20 - y).clamp(min=0)[:, None]
+    return logits, sides, torch.zeros(1, 1, 8, 32)
+
+
+def test_a_word_s_ends_are_those_that_the_locations_beside_them_see():
+    first = torch.tensor([[[18.0, 8, 94, 20]]])
+    assert second_look(first, _long_word(sure=3.0), 4)[0, 0].tolist() == [8, 8, 104, 20]
+
+
+def test_ends_stay_where_no_location_is_sure_or_the_answer_is_far_off():
+    first = torch.tensor([[[18.0, 8, 94, 20]]])
+    assert torch.equal(second_look(first, _long_word(sure=-3.0), 4), first)
+    inner = torch.tensor([[[40.0, 8, 70, 20]]])  # 32 pixels from the end, 2.7 heights
+    logits, sides, center = _long_word(sure=3.0)
+    sides[0, 0] += 30
+    assert second_look(inner, (logits, sides, center), 4)[0, 0, 0] == 40
