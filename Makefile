@@ -18,7 +18,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 # Without compiled modules each of the graph's processes would compile torch again: 8 s of its start.
 unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo starter test lint format bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,12 @@ setup: $(READY) $(SERVER_READY) ## the project's environment (.venv) and the emb
 
 demo: setup ## pages in, a served answer out; PAGES=folder adds your own
 	@scriptorium demo $(if $(PAGES),--pages "$(PAGES)")
+
+starter: setup ## the starter weights once more: fonts, pages, training (hours on a CPU), card
+	@scriptorium fonts install
+	@scriptorium profile small
+	@dvc repro evaluate@trident
+	@python -m ml.training.starter models/trident --scores metrics/evaluate_trident.json
 
 test: setup ## all tests, a real Triton among them
 	@pytest

@@ -98,6 +98,10 @@ class TrainingConfig(Section):
 class TridentConfig(Section):
     """Trident: one network that finds regions, finds words and reads them."""
 
+    start: str | None = Field(
+        "starters/trident-small",
+        description="checkpoint that training starts from where the network is built like it; null: random weights",
+    )
     backbone: str = Field("resnet18", description="timm model name")
     weights: str | None = Field(None, description="backbone weights: 'hub' or a local safetensors path")
     channels: Count = Field(96, description="FPN width")
@@ -122,9 +126,7 @@ class TridentConfig(Section):
         0.3,
         description="share of the steps in which the parallel head also learns from letters of typical widths",
     )
-    charset: str = Field(
-        "english", description="named charset (ml/models/charset.py), several joined by +"
-    )
+    charset: str = Field("english", description="named charset (ml/models/charset.py), several joined by +")
     page_words: Count = Field(200, description="words a page used in training")
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")
@@ -142,7 +144,9 @@ class TridentConfig(Section):
         multiple_of=64,
         description="train on squares of this side, cut anywhere from a page; 0 trains on whole pages",
     )
-    replay: Share = Field(0.5, description="share of the batches taken from the older pages of `train --replay`")
+    replay: Share = Field(
+        0.5, description="share of the batches taken from the older pages of `train --replay`"
+    )
     zoom: tuple[float, float] = Field(
         (0.75, 1.35), description="with `crop`, the page is first scaled by a factor drawn from this range"
     )

@@ -14,8 +14,6 @@ from ml.errors import UsageError
 
 #: Resumable states lie here, outside of what DVC owns and may delete.
 STATES = Path(".scriptorium") / "training"
-#: The small Trident that comes with the project.
-STARTER = Path("starters") / "trident-small"
 #: What must be alike for a network to start from another's weights; the rest is copied where it fits.
 BUILD = ("backbone", "channels", "norm", "word_stride", "layout_stride", "roi")
 
@@ -44,11 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         type=Path,
         metavar="DIR",
-        help=f"checkpoint to start Trident from (default: {STARTER}, where the network is built like it)",
+        help="checkpoint to start Trident from (default: trident.start, where the network is built like it)",
     )
-    parser.add_argument(
-        "--from-scratch", action="store_true", help="start from random weights, not from the starter's"
-    )
+    parser.add_argument("--from-scratch", action="store_true", help="start Trident from random weights")
     parser.add_argument(
         "--replay",
         type=Path,
@@ -92,15 +88,20 @@ def start_of(params: Params, args: argparse.Namespace) -> Path | None:
     """The checkpoint that Trident starts from; None: random weights. Raises UsageError for contradictions."""
     if args.start and args.from_scratch:
         raise UsageError("--start and --from-scratch contradict each other; give one")
-    if args.start or args.from_scratch or not (STARTER / "card.json").exists():
+    if args.start or args.from_scratch or not params.trident.start:
         return args.start
-    starter = json.loads((STARTER / "card.json").read_text(encoding="utf-8"))["config"]
-    own = params.trident.model_dump(mode="json")
-    other = [key for key in BUILD if own[key] != starter[key]]
-    if other:
-        print(f"trident: from random weights; {STARTER} is built with another {', '.join(other)}")
+    start = Path(params.trident.start)
+    try:
+        built = json.loads((start / "card.json").read_text(encoding="utf-8"))["config"]
+    except FileNotFoundError:
+        print(f"trident: from random weights; there is no {start}")
         return None
-    return STARTER
+    own = params.trident.model_dump(mode="json")
+    other = [key for key in BUILD if own[key] != built[key]]
+    if other:
+        print(f"trident: from random weights; {start} is built with another {', '.join(other)}")
+        return None
+    return start
 
 
 def _train_trident(
