@@ -122,6 +122,7 @@ def _train_trident(
     )
     if start:
         print(f"trident: starts with {start_from(system.network, start)}")
+        system.started = True
     data, golden, before = steps, {}, {}
     if args.replay:
         old = TridentSteps(args.replay, None, params.trident, params.seed)

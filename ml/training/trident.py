@@ -197,6 +197,8 @@ class TridentSystem(nn.Module):
 
     selection: tuple[str, Literal["min", "max"]] = ("reading", "min")
     progress = 0.0
+    #: Whether the network could read before: it then needs no first alignment.
+    started = False
     widths: Tensor  # typical letter widths by id, for the flat start
 
     def __init__(self, network: Trident, layout_known: bool, shown: Sequence[Page] = ()) -> None:
@@ -267,7 +269,7 @@ class TridentSystem(nn.Module):
 
     def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
-        share = self.network.config.flat_start
+        share = 0.0 if self.started else self.network.config.flat_start
         if not self.network.training or not share or self.progress >= share:
             return 0.0
         labels = flat_start(characters, boxes, seen, self.widths, logits.shape[1])
