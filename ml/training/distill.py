@@ -34,22 +34,8 @@ from ml.models.dfine.network import DFine, Predictions
 from ml.models.dfine.processor import canvas_of
 from ml.training.checkpoint import load
 from ml.training.layout import Batch, LayoutSteps, LayoutSystem, fresh_network, targets_of, train_detector
+from ml.training.soft_targets import soft_classes
 from ml.training.train import training_state
-
-
-def soft_classes(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy against the teacher's softened probabilities less its entropy, so zero where they agree.
-
-    Weighted by the gap of the two (quality focal loss), for most places are empty and soon agreed on. Logits
-    (..., C) to a scalar: the sum over all, for one unit of the teacher's confidence.
-    """
-    target = (teacher.detach() / temperature).sigmoid()
-    gap = (student.detach().sigmoid() - teacher.detach().sigmoid()).abs()
-    logits = student / temperature
-    value = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    floor = F.binary_cross_entropy(target, target, reduction="none")
-    mass = teacher.detach().sigmoid().amax(-1).sum().clamp(min=1)
-    return temperature**2 * (gap * (value - floor)).sum() / mass
 
 
 def boxes_like(student: Tensor, teacher: Tensor, confidence: Tensor) -> Tensor:

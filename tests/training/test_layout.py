@@ -15,8 +15,9 @@ from ml.pages import Page, Region, page_id
 from ml.pages.labels import CANONICAL
 from ml.pages.store import PageWriter
 from ml.predictor import open_predictor
-from ml.training.distill import DistillationSystem, boxes_like, inherit, soft_classes, train_student
+from ml.training.distill import DistillationSystem, boxes_like, inherit, train_student
 from ml.training.layout import LayoutSteps, LayoutSystem, fresh_network, train_teacher
+from ml.training.soft_targets import soft_classes
 
 TINY = {
     "backbone": "test_convnext",
