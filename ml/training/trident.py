@@ -21,7 +21,7 @@ from ml.models.charset import EOS, PAD, SOS
 from ml.models.processor import Card, letterbox, processor_for
 from ml.models.trident.fcos import assign, fcos_loss
 from ml.models.trident.graph import graph_for
-from ml.models.trident.network import Trident
+from ml.models.trident.network import Features, Trident
 from ml.models.trident.processor import LABELS, canvas_of
 from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths, widened
 from ml.pages import Page
@@ -192,6 +192,18 @@ def _erase(image: np.ndarray, rng: np.random.Generator) -> None:
     image[y : y + h, x : x + w] = rng.integers(0, 256, 3, dtype=np.uint8)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Some of a batch's words, and what both heads read of them."""
+
+    page: Tensor  # (N,)
+    boxes: Tensor  # (N, 4), pixels
+    seen: Tensor  # (N, 4), the boxes that the reader is given
+    text: Tensor  # (N, L), ids that end with EOS
+    parallel: Tensor  # logits (N, T, symbols)
+    serial: Tensor | None  # logits (n, L, symbols) of the first n words; None without a decoder
+
+
 class TridentSystem(nn.Module):
     """Trident with its losses: layout, word detection, and reading by both heads."""
 
@@ -211,8 +223,16 @@ class TridentSystem(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Losses of one batch; 'total' is their weighted sum."""
-        network, config = self.network, self.network.config
-        features = network(batch["image"])
+        return self.truth(*self.look(batch), batch)
+
+    def look(self, batch: Batch) -> tuple[Features, Reading | None]:
+        """What the network says of a batch; None where no word's text is known."""
+        features = self.network(batch["image"])
+        return features, self._read(features.level, batch)
+
+    def truth(self, features: Features, reading: Reading | None, batch: Batch) -> dict[str, Tensor]:
+        """The losses of what was said, as `loss` gives them."""
+        config = self.network.config
         zero = features.level.new_zeros((), dtype=torch.float32)
         ones = torch.zeros_like(batch["word_text"][..., 0])
         parts = fcos_loss(
@@ -238,7 +258,7 @@ class TridentSystem(nn.Module):
                     ).values()
                 )
             ).sum()
-        parallel, serial = self._reading(features.level, batch)
+        parallel, serial = self._reading_losses(reading) if reading else (zero, zero)
         total = (
             self.layout_weight * layout
             + config.detection_weight * detection
@@ -246,26 +266,29 @@ class TridentSystem(nn.Module):
         )
         return {"total": total, "layout": layout, "detection": detection, "ctc": parallel, "decoder": serial}
 
-    def _reading(self, level: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """CTC loss over up to `page_words` words a page, decoder loss over up to `decoder_words` a batch."""
+    def _read(self, level: Tensor, batch: Batch) -> Reading | None:
+        """Up to `page_words` words a page, the decoder up to `decoder_words` of them a batch."""
         network, config = self.network, self.network.config
         page, slot = self._sample(batch["word_text"], config.page_words * len(level))
-        zero = level.new_zeros((), dtype=torch.float32)
         if len(page) == 0:
-            return zero, zero
+            return None
         boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
         seen = _jitter(boxes) if network.training else boxes
         rois = network.rois(level, widened(seen), page)
+        parallel = network.reader(rois)
+        some = slice(0, config.decoder_words if network.training else None)
+        return Reading(page, boxes, seen, text, parallel, forced(network, rois[some], text[some]))
+
+    def _reading_losses(self, reading: Reading) -> tuple[Tensor, Tensor]:
+        """CTC loss with its flat start, and the decoder's loss."""
+        logits, text = reading.parallel, reading.text
         characters = torch.where(text == EOS, PAD, text)
-        logits = network.reader(rois)
         parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))
-        parallel = parallel + self._flat_start(logits, characters, boxes, seen)
-        if network.decoder is None:
-            return parallel, zero
-        some = slice(0, config.decoder_words if self.network.training else None)
-        starts = torch.cat([torch.full_like(text[some, :1], SOS), text[some, :-1]], 1)
-        serial = network.decoder(network.decoder.remember(rois[some]), starts)
-        return parallel, decoder_loss(serial, text[some], config.smoothing)
+        parallel = parallel + self._flat_start(logits, characters, reading.boxes, reading.seen)
+        if reading.serial is None:
+            return parallel, torch.zeros_like(parallel)
+        said = text[: len(reading.serial)]
+        return parallel, decoder_loss(reading.serial, said, self.network.config.smoothing)
 
     def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
@@ -292,7 +315,7 @@ class TridentSystem(nn.Module):
         count = 0
         for batch in batches:
             count += 1
-            for name, value in self.loss(batch).items():
+            for name, value in self.truth(*self.look(batch), batch).items():
                 sums[name] = sums.get(name, 0.0) + float(value)
         means: dict[str, Any] = {name: value / max(1, count) for name, value in sums.items()}
         return {"loss": means.pop("total"), **means, "reading": means["ctc"] + means["decoder"]}
@@ -302,6 +325,17 @@ class TridentSystem(nn.Module):
         model_card = card(self.network, "", {})
         model_card["thresholds"]["region"] = model_card["thresholds"]["shown"]
         return pictures(graph_for(self.network), model_card, self.shown)
+
+
+def forced(network: Trident, rois: Tensor, text: Tensor) -> Tensor | None:
+    """The decoder's logits (n, L, symbols) where it is told all characters before: teacher forcing.
+
+    Of words' features (n, C, *roi) and texts (n, L) that end with EOS; None without a decoder.
+    """
+    if network.decoder is None:
+        return None
+    starts = torch.cat([torch.full_like(text[:, :1], SOS), text[:, :-1]], 1)
+    return network.decoder(network.decoder.remember(rois), starts)
 
 
 def _jitter(boxes: Tensor) -> Tensor:
@@ -329,7 +363,7 @@ def card(network: Trident, data: str, metrics: dict[str, float]) -> Card:
         "name": "trident",
         "model": "trident",
         "version": 1,
-        "config": network.config.model_dump(mode="json", exclude={"training"}),
+        "config": network.config.model_dump(mode="json", exclude={"training", "distill"}),
         "labels": LABELS,
         "charset": network.charset.symbols,
         "preprocess": {"long_edge": network.config.long_edge, "text_px": network.config.text_px},

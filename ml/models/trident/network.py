@@ -23,9 +23,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which ti
 
 @dataclass(frozen=True)
 class Features:
-    """What one pass over a batch of pages gives: the word level and both detection heads' outputs."""
+    """What one pass over a batch of pages gives: the levels that heads see, and both detection heads' outputs."""
 
     level: Tensor  # (B, C, H/s, W/s), s = word stride
+    layout: Tensor  # the same at the layout stride
     words: tuple[Tensor, Tensor, Tensor]
     regions: tuple[Tensor, Tensor, Tensor]
 
@@ -105,10 +106,8 @@ class Trident(nn.Module):
         # NHWC seen as NCHW is channels_last already: no copy.
         x = ((pages.float() - self.mean) / self.std).permute(0, 3, 1, 2)
         levels = self.neck(self.backbone(x))
-        level = levels[0]
-        return Features(
-            level, self.words(level), self.layout(levels[self.strides.index(self.config.layout_stride)])
-        )
+        level, layout = levels[0], levels[self.strides.index(self.config.layout_stride)]
+        return Features(level, layout, self.words(level), self.layout(layout))
 
     def rois(self, level: Tensor, views: Tensor, page: Tensor) -> Tensor:
         """Features (N, C, *roi) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
