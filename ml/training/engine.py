@@ -171,6 +171,7 @@ def _loader(steps: Steps, numbers: range, workers: int) -> DataLoader:
         sampler=numbers,
         num_workers=workers,
         prefetch_factor=4 if workers else None,
+        pin_memory=torch.cuda.is_available(),
         # Workers only decode and crop; forked ones share the page store's memory and start at once.
         multiprocessing_context="fork" if workers else None,
     )
@@ -313,7 +314,7 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
             report.step(row, round(words * world))
             if done % config.save_every == 0 or done == config.steps:
                 keep(done)
-    network.load_state_dict(fabric.broadcast(best["weights"]))
+    network.load_state_dict(best["weights"])
     leave_unless_first(fabric)
     module.cpu().eval()
     return FitSummary(

@@ -21,7 +21,7 @@ else:
     from tests.training.test_engine import Numbers, Sum
 
 CONFIG = TrainingConfig(
-    steps=12, batch=8, lr=0.02, save_every=5, evaluate_every=4, ema=0.9, precision="32-true", threads=1
+    steps=12, batch=8, lr=0.02, save_every=5, evaluate_every=4, ema=0.9, precision="32-true"
 )
 pytestmark = pytest.mark.slow
 
