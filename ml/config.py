@@ -95,6 +95,18 @@ class TrainingConfig(Section):
     threads: int = Field(0, ge=0, description="torch threads; 0 takes all cores")
 
 
+class DistillConfig(Section):
+    """How a student learns from the teacher: loss = alpha * KD + beta * ground truth."""
+
+    alpha: float = Field(1.0, ge=0, description="weight of the distillation loss")
+    beta: float = Field(1.0, ge=0, description="weight of the ground-truth loss")
+    temperature: float = Field(2.0, gt=0, description="softening of the logits")
+    start: Share = Field(0.0, description="share of the steps after which distillation begins")
+    features: float = Field(
+        1.0, ge=0, description="weight of the features' cosine within the distillation loss"
+    )
+
+
 class TridentConfig(Section):
     """Trident: one network that finds regions, finds words and reads them."""
 
@@ -151,6 +163,7 @@ class TridentConfig(Section):
         (0.75, 1.35), description="with `crop`, the page is first scaled by a factor drawn from this range"
     )
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
+    distill: DistillConfig = DistillConfig()  # pyright: ignore[reportCallIssue]
 
 
 class DFineConfig(Section):
@@ -175,23 +188,16 @@ class DFineConfig(Section):
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
 
 
-class DistillConfig(Section):
-    """How a student learns from the teacher: loss = alpha * KD + beta * ground truth."""
+class InheritConfig(DistillConfig):
+    """The same, and how a D-FINE student starts."""
 
-    alpha: float = Field(1.0, ge=0, description="weight of the distillation loss")
-    beta: float = Field(1.0, ge=0, description="weight of the ground-truth loss")
-    temperature: float = Field(2.0, gt=0, description="softening of the logits")
-    start: Share = Field(0.0, description="share of the steps after which distillation begins")
-    features: float = Field(
-        1.0, ge=0, description="weight of the features' cosine within the distillation loss"
-    )
     inherit: bool = Field(True, description="start from the teacher's weights where they fit")
 
 
 class StudentConfig(DFineConfig):
     """A D-FINE student and its distillation."""
 
-    distill: DistillConfig = DistillConfig()  # pyright: ignore[reportCallIssue]
+    distill: InheritConfig = InheritConfig()  # pyright: ignore[reportCallIssue]
 
 
 class ExportConfig(Section):

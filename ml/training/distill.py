@@ -1,4 +1,6 @@
-"""`scriptorium distill`: train a layout student from a frozen teacher; loss = alpha * KD + beta * truth.
+"""`scriptorium distill`: train a student from a frozen teacher; loss = alpha * KD + beta * truth.
+
+A small Trident's is in `ml/training/trident_distill.py`; here is the layout students'.
 
 Teacher and student see the same canvas through grids of the same strides, so three things can be compared
 without matching anything, and are:
@@ -17,7 +19,6 @@ starts from the teacher's weights where they fit (inheriting, Kang et al. 2021; 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 from pathlib import Path
 
@@ -32,10 +33,12 @@ from ml.models.dfine.boxes import corners, overlaps
 from ml.models.dfine.criterion import WEIGHTS
 from ml.models.dfine.network import DFine, Predictions
 from ml.models.dfine.processor import canvas_of
+from ml.models.trident.network import Trident
 from ml.training.checkpoint import load
 from ml.training.layout import Batch, LayoutSteps, LayoutSystem, fresh_network, targets_of, train_detector
 from ml.training.soft_targets import soft_classes
-from ml.training.train import training_state
+from ml.training.train import start_of, training_state, weights_digest
+from ml.training.trident_distill import train_trident_student
 
 
 def boxes_like(student: Tensor, teacher: Tensor, confidence: Tensor) -> Tensor:
@@ -142,7 +145,11 @@ def train_student(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", choices=["student"], help="which student to train")
+    parser.add_argument(
+        "name",
+        choices=["student", "trident"],
+        help="a layout student, or a Trident of params.yaml's `trident`",
+    )
     parser.add_argument(
         "--teacher", type=Path, default=Path("models/teacher"), metavar="DIR", help="its checkpoint"
     )
@@ -150,9 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, metavar="DIR", help="augmentation cache; without it pages are as they are"
     )
-    parser.add_argument(
-        "--out", type=Path, default=Path("models/student"), metavar="DIR", help="checkpoint folder"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoint folder (default: models/NAME)")
     parser.add_argument(
         "--metrics", type=Path, default=Path("metrics"), metavar="DIR", help="folder of the figures"
     )
@@ -163,32 +168,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=1, help="processes that prepare batches (default: %(default)s)"
     )
     add_params_option(parser)
+    parser.set_defaults(start=None, from_scratch=False)  # a Trident starts from `trident.start`
 
 
 def run(args: argparse.Namespace) -> int:
     params = load_params(args.params)
     teacher, card = load(args.teacher)
-    if not isinstance(teacher, DFine):
-        raise UsageError(
-            f"{args.teacher}: a {card['model']} is no layout teacher; give a folder of `train teacher`"
-        )
+    out = args.out or Path("models") / args.name
+    if out.resolve() == args.teacher.resolve():
+        raise UsageError(f"{out}: the student would replace its teacher; give another --out")
+    places = {"metrics": args.metrics, "workers": args.workers}
     # Another teacher, another student: a resumable state is never shared between two.
-    key = params.student.model_dump_json() + digest(args.teacher)
-    state = training_state("student", key, params.seed, args.data, args.fresh)
-    train_student(
-        params,
-        teacher,
-        args.data,
-        args.cache,
-        args.out,
-        metrics=args.metrics,
-        state=state,
-        workers=args.workers,
-    )
+    key = weights_digest(args.teacher)
+    if args.name == "student" and isinstance(teacher, DFine):
+        key = params.student.model_dump_json() + key
+        state = training_state("student", key, params.seed, args.data, args.fresh)
+        train_student(params, teacher, args.data, args.cache, out, state=state, **places)
+    elif args.name == "trident" and isinstance(teacher, Trident):
+        start = start_of(params, args)
+        key = params.trident.model_dump_json() + key + (weights_digest(start) if start else "")
+        state = training_state("trident_student", key, params.seed, args.data, args.fresh)
+        train_trident_student(params, teacher, args.data, args.cache, out, start=start, state=state, **places)
+    else:
+        family = "trident" if args.name == "trident" else "teacher"
+        raise UsageError(
+            f"{args.teacher}: a {card['model']} cannot teach a {args.name}; give a folder of `train {family}`"
+        )
     shutil.rmtree(state, ignore_errors=True)
     return 0
-
-
-def digest(checkpoint: Path) -> str:
-    """SHA-256 of a checkpoint's weights."""
-    return hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
