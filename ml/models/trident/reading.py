@@ -27,8 +27,9 @@ def widened(boxes: Tensor) -> Tensor:
 
 def word_features(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """RoIAlign: features (N, C, *size) of views (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
-    rois = torch.cat([page[:, None].to(level.dtype), views.to(level.dtype)], 1)
-    return roi_align(level, rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+    # In float32: bfloat16 would round the views by pixels.
+    rois = torch.cat([page[:, None].float(), views.float()], 1)
+    return roi_align(level.float(), rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
 
 
 def windows(views: Tensor) -> tuple[Tensor, Tensor]:
