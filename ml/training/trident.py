@@ -303,9 +303,7 @@ class TridentSystem(nn.Module):
         """Page and slot numbers of the batch's words; shuffled in training, so that a cut at `most` is fair."""
         page, slot = (text[..., 0] != PAD).nonzero(as_tuple=True)
         if self.network.training:
-            # Counts in steps of 32: every new shape costs the CPU library memory that it keeps.
-            most = min(most, len(page) if len(page) < 32 else len(page) // 32 * 32)
-            order = torch.randperm(len(page), device=page.device)[:most]
+            order = torch.randperm(len(page), device=page.device)[: min(most, _few(len(page)))]
             page, slot = page[order], slot[order]
         return page, slot
 
@@ -336,6 +334,14 @@ def forced(network: Trident, rois: Tensor, text: Tensor) -> Tensor | None:
         return None
     starts = torch.cat([torch.full_like(text[:, :1], SOS), text[:, :-1]], 1)
     return network.decoder(network.decoder.remember(rois), starts)
+
+
+def _few(count: int) -> int:
+    """The most of `count` words that makes one of few shapes: 1, 2, 4, 8, 16, 24 or a multiple of 32.
+
+    The CPU library keeps memory for every shape it meets: of all counts, 210 MB more in 400 steps of a tiny Trident.
+    """
+    return count // 32 * 32 or max((size for size in (1, 2, 4, 8, 16, 24) if size <= count), default=0)
 
 
 def _jitter(boxes: Tensor) -> Tensor:
