@@ -7,7 +7,7 @@ import sys
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.strategies import DDPStrategy
+from lightning.fabric.strategies.ddp import DDPStrategy
 
 
 def open_fabric() -> Fabric:

@@ -295,11 +295,11 @@ def fit(  # noqa: PLR0915  (the loop is the one thing to read whole)
                     fabric.backward(losses["total"] / micro)
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0) + value.detach().float() / micro
-            norm = fabric.clip_gradients(module, optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), config.clip)
             # Means over the processes; the loss's parts are each one's own.
             means = torch.stack([sums.pop("total"), norm, norm.new_tensor(sum(map(_words, taken)))])
             own = float(means[0])
-            loss, norm, words = fabric.all_reduce(means).tolist()
+            loss, norm, words = fabric.all_reduce(means).tolist()  # pyright: ignore[reportAttributeAccessIssue]
             row: dict[str, Any] = {"step": step + 1, "lr": optimizer.param_groups[-1]["lr"], "loss": loss}
             row |= {name: float(value) for name, value in sums.items()} | {"grad_norm": norm}
             if not (math.isfinite(loss) and math.isfinite(norm)):

@@ -3,6 +3,7 @@
 import numpy as np
 import psutil
 import pytest
+import torch
 
 from ml.models.charset import PAD
 from ml.pages import Word
@@ -26,7 +27,17 @@ def crowded(number, rng):
     return page(number, words=tuple(words))
 
 
+@pytest.fixture
+def one_thread():
+    """Two that wait for each other take twice as long for networks as small as this."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_memory_stands_still_while_word_counts_vary(tmp_path, monkeypatch):
     rng = np.random.default_rng(3)
     data = dataset(tmp_path / "data", [crowded(number, rng) for number in range(24)])
