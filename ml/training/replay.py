@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,9 @@ class ReplaySteps(Steps):
 FIGURES = (("words", "f1"), ("reading", "cer"), ("end_to_end", "f1"), ("layout", "ap50"))
 
 
-def figures(network: nn.Module, card: Card, sets: dict[str, Sequence[Page]]) -> dict[str, dict[str, float]]:
+def figures(
+    network: nn.Module, card: Card, sets: Mapping[str, Sequence[Page]]
+) -> dict[str, dict[str, float]]:
     """What a network scores on named sets of pages, in evaluation mode."""
     from ml.export.graphs import graph_of  # noqa: PLC0415  (it needs both model families)
 
