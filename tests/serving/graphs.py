@@ -63,7 +63,9 @@ def write_trident(folder: Path, text: str = "page", *, op: str = "Identity", noi
             h.make_tensor_value_info(name, T.INT64 if value.dtype == np.int64 else T.FLOAT, ["B", *shape])
         )
     if noise:
-        nodes.append(h.make_node("RandomUniform", [], ["noise"], high=100.0, shape=[1], dtype=T.FLOAT))
+        # Across and down by different amounts: two runs do not agree by chance.
+        nodes.append(h.make_node("RandomUniform", [], ["shift"], high=200.0, shape=[2], dtype=T.FLOAT))
+        nodes.append(h.make_node("Concat", ["shift", "shift"], ["noise"], axis=0))
         nodes.append(h.make_node("Add", ["word_boxes_raw", "noise"], ["word_boxes"]))
     else:
         domain = "" if op == "Identity" else "nowhere"
