@@ -30,7 +30,10 @@ class SynthConfig(Section):
     """Synthetic pages."""
 
     pages: Count = Field(400, description="how many pages to set")
-    long_edge: Count = Field(640, description="pixels of a page's longer side")
+    long_edge: Count = Field(640, description="pixels of a page's longer side as it is set")
+    density: tuple[float, float] = Field(
+        (1.0, 1.0), description="pixels rendered for each pixel set, drawn from this range for each page"
+    )
     body_px: tuple[float, float] = Field(
         (11.0, 15.0), description="body font size drawn from this range, in pixels"
     )

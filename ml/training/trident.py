@@ -22,7 +22,7 @@ from ml.models.processor import Card, letterbox, processor_for
 from ml.models.trident.fcos import assign, fcos_loss
 from ml.models.trident.graph import graph_for
 from ml.models.trident.network import Features, Trident
-from ml.models.trident.processor import LABELS, canvas_of
+from ml.models.trident.processor import LABELS, MOST_SCALE, canvas_of
 from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths, widened
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
@@ -122,6 +122,9 @@ class TridentSteps(Steps):
         scale, height, width = canvas_of(page.width, page.height, config.long_edge)
         if rng is None or not config.crop:
             return View(scale, 0, 0, height, width)
+        if config.text_px and page.words:  # as `reading_edge` has it, of true words
+            heights = [word.box[3] - word.box[1] for word in page.words]
+            scale = min(MOST_SCALE, config.text_px / max(1.0, float(np.median(heights))))
         scale *= float(np.exp(rng.uniform(*np.log(config.zoom))))
         shown = int(config.crop / scale)  # pixels of the page
         last = np.maximum(0, np.array([page.width, page.height]) - shown)

@@ -230,14 +230,22 @@ def test_seeds_and_numbers_give_other_pages():
 
 def test_a_page_that_says_something_else_than_its_source_is_found_out():
     made = next(one for index in range(9) if not (one := setting("slide", index)).later)
-    manuscript, layout = made.manuscript, made.layout
-    assert flaw_of(layout, manuscript, made.later) == ""
-    assert "too few" in flaw_of(
-        layout, replace(manuscript, source=[*manuscript.source, "unseen"]), made.later
-    )
-    assert "too many" in flaw_of(layout, replace(manuscript, source=manuscript.source[1:]), made.later)
-    narrow = replace(manuscript, style=replace(manuscript.style, width=manuscript.style.width // 2))
-    assert "edge" in flaw_of(layout, narrow, made.later)
+    manuscript, layout, shape = made.manuscript, made.layout, made.pixels.shape
+    assert flaw_of(layout, manuscript, shape, made.later) == ""
+    unsaid = replace(manuscript, source=[*manuscript.source, "unseen"])
+    assert "too few" in flaw_of(layout, unsaid, shape, made.later)
+    shorter = replace(manuscript, source=manuscript.source[1:])
+    assert "too many" in flaw_of(layout, shorter, shape, made.later)
+    assert "edge" in flaw_of(layout, manuscript, (shape[0], shape[1] // 2), made.later)
+
+
+def test_a_denser_page_is_the_same_page_with_more_pixels():
+    config = SynthConfig(long_edge=640, degrade=0.0)
+    plain, dense = make_page(7, 3, config), make_page(7, 3, config.model_copy(update={"density": (2.0, 2.0)}))
+    assert (dense.width, dense.height) == (2 * plain.width, 2 * plain.height)
+    assert [word.text for word in dense.words or ()] == [word.text for word in plain.words or ()]
+    boxes = [np.array([word.box for word in page.words or ()]) for page in (plain, dense)]
+    assert np.abs(boxes[1] - 2 * boxes[0]).max() <= 3
 
 
 def test_words_printed_over_one_another_are_found_out():

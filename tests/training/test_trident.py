@@ -111,6 +111,21 @@ def test_a_crop_shows_a_square_of_the_scaled_page_and_its_words_in_place(tmp_pat
     assert len(sizes) > 3
 
 
+def test_crops_show_letters_at_the_size_at_which_they_are_read(tmp_path):
+    """Whatever the pages' resolution: their words come out between the ends of `zoom`, around `text_px`."""
+    heights = set()
+    for size in (200, 400):
+        data = dataset(tmp_path / str(size), [page(i, size, size) for i in range(3)])
+        config = params(long_edge=200, crop=128, text_px=20, zoom=[0.5, 1.1], erasing=0).trident
+        steps = TridentSteps(data, None, config, 1)
+        for batch in (steps[number] for number in range(20)):
+            boxes = batch["word_boxes"][batch["word_text"][..., 0] != 0]
+            heights |= {round(float(y2 - y1)) for _, y1, _, y2 in boxes}
+    assert heights
+    assert min(heights) >= 9
+    assert max(heights) <= 23
+
+
 def test_of_a_word_cut_by_the_edge_only_the_place_is_learned():
     view = View(2.0, x=10, y=0, height=64, width=64)
     boxes, whole, numbers = view.boxes([(5, 4, 15, 8), (20, 4, 30, 8), (50, 4, 60, 8)])

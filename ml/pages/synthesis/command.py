@@ -208,6 +208,9 @@ def _params(args: argparse.Namespace) -> Params:
         raise UsageError(
             f"--body-px {low} {high}: the lower bound comes first, and at least 6 pixels are needed to read"
         )
+    low, high = params.synth.density
+    if not 0.5 <= low <= high <= 4:
+        raise UsageError(f"synth.density {low} {high}: the lower bound comes first, from 0.5 to 4")
     if params.synth.long_edge < 480 or params.synth.long_edge > 4000:
         raise UsageError(f"--long-edge {params.synth.long_edge}: must be from 480 to 4000 pixels")
     unknown = [name for name in params.synth.templates if name not in KINDS]

@@ -50,7 +50,7 @@ def draw_style(
     prose: Prose, families: Sequence[Family], body_px: tuple[float, float], width: int, height: int
 ) -> Style:
     """A style drawn by `prose.rng` for a page of `width` x `height` pixels."""
-    kind = prose.pick(*["serif"] * 10, *["sans"] * 9, "mono")
+    kind = prose.pick(*["serif"] * 10, *["sans"] * 9, *["mono"] * 3)
     family = draw_family(prose, families, kind)
     heading = (
         family

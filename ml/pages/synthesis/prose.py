@@ -82,6 +82,8 @@ class Prose(Tokens):
                 tokens[index] = tokens[index].upper()
             elif draw < 0.152:
                 tokens[index] = f"{tokens[index]}-{self.words(1)[0]}"
+            elif draw < 0.165:
+                tokens[index] = self.wrapped(tokens[index])
         tokens[0] = tokens[0][:1].upper() + tokens[0][1:]
         for index in np.flatnonzero(self.rng.random(len(tokens))[1:-1] < 0.07) + 1:
             tokens[index] += self.pick(",", ",", ",", ",", ";", ":")
@@ -99,6 +101,13 @@ class Prose(Tokens):
         if self.due:
             tokens.insert(self.whole(1, len(tokens) - 1), self.rare(self.due.pop()))
         return tokens
+
+    def wrapped(self, word: str) -> str:
+        """A word in brackets or quotes of its own, or two that a sign joins."""
+        left, right = self.pick("()", "()", "[]", "{}", "<>", '""', "''", "//", "**")
+        if self.chance(0.7):
+            return left + word + right + self.pick("", "", "", ",", ".")
+        return word + self.pick("/", "/", "&", "+", "=", "_", "|") + self.words(1)[0]
 
     def rare(self, character: str) -> str:
         """A token that shows `character` where print would have it."""

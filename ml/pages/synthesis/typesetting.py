@@ -48,6 +48,7 @@ def set_page(seed: int, index: int, config: SynthConfig, template: str | None = 
     exactly what its source says is drawn again with fewer words. Raises RuntimeError when none will do (a parameter
     makes pages impossible).
     """
+    density = float(np.random.default_rng([seed, index, ATTEMPTS + 1]).uniform(*config.density))
     flaw = ""
     for attempt in range(ATTEMPTS):
         rng = np.random.default_rng([seed, index, attempt])
@@ -62,10 +63,10 @@ def set_page(seed: int, index: int, config: SynthConfig, template: str | None = 
             raise TypeError("Typst returned no PDF")
         with pdfium.PdfDocument(pdf) as document:
             page = document[0]
-            pixels = render(page, config.long_edge)
+            pixels = render(page, round(config.long_edge * density))
             layout = layout_of(page, pixels)
             later = [text for number in range(1, len(document)) for text in _texts(document[number])]
-        flaw = flaw_of(layout, manuscript, later)
+        flaw = flaw_of(layout, manuscript, pixels.shape, later)
         if not flaw:
             return Setting(name, manuscript, pdf, pixels, layout, tuple(later))
     raise RuntimeError(
@@ -146,15 +147,20 @@ def _texts(page: pdfium.PdfPage) -> list[str]:
         layer.close()
 
 
-def flaw_of(layout: PageLayout, manuscript: Manuscript, later: Sequence[str] = ()) -> str:
-    """Why a page's truth is not exact, in words; "" when it is. `later`: what stands on the pages after it."""
+def flaw_of(
+    layout: PageLayout, manuscript: Manuscript, shape: Sequence[int], later: Sequence[str] = ()
+) -> str:
+    """Why the truth of a page of `shape` (H, W, ...) is not exact, in words; "" when it is.
+
+    `later`: what stands on the pages after it.
+    """
     if layout.regions is None:
         return "its tags contradict it"
     written, read = _characters(manuscript.source), _characters(word.text for word in layout.words)
     missing, added = written - read - _characters(later), read - written
     if missing or added:
         return f"it shows {dict(added)} too many and {dict(missing)} too few"
-    width, height = manuscript.style.width, manuscript.style.height
+    height, width = shape[:2]
     for box in [word.box for word in layout.words] + [region.box for region in layout.regions]:
         if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
             return f"{box} reaches over the page's edge"
