@@ -10,7 +10,6 @@ that every page is an image, an id and a document of its own (and looks like oth
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from reporting import add_out, table, write
 
 from data_contracts.expectations import hold
 from data_contracts.facts import facts_of
@@ -115,7 +115,7 @@ def main() -> int:
     parser.add_argument("--long-edge", type=int, default=1024, help="pixels")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--store", type=Path, help="a page store, instead of making one")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
+    add_out(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         store = args.store or Path(folder) / "store"
@@ -132,16 +132,9 @@ def main() -> int:
             "parts": parts(store, args.workers),
         }
     report["under_a_minute"] = report["check"]["seconds"] < GOAL
-    print(f"\n{report['check']['headline']}", file=sys.stderr)
-    for name, value in list(report["check"].items())[:3]:
-        print(f"{name:>30} | {value:>8}", file=sys.stderr)
-    for row in report["parts"]:
-        print(f"{row['part']:>30} | {row['seconds']:>8}", file=sys.stderr)
-    text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n")
-    else:
-        print(text)
+    whole = [{"part": name, "seconds": value} for name, value in list(report["check"].items())[:3]]
+    table([*whole, *report["parts"]], title=report["check"]["headline"])
+    write(report, args.out)
     return 0
 
 

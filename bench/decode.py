@@ -10,16 +10,13 @@ Prints a table to stderr and JSON to stdout.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
+from reporting import add_out, table, write
 from torch import Tensor
 
 from ml.config import TridentConfig, load_profile
@@ -98,23 +95,16 @@ def main() -> int:
     )
     parser.add_argument("--words", type=int, default=64, help="words read together (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    add_out(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    report: dict[str, Any] = {"command": " ".join(sys.argv)}
-    table = Table("profile", "characters", "parallel", "cached", "uncached", title="milliseconds a word")
+    report: dict[str, Any] = {}
     with torch.inference_mode():
         for profile in ("paper", "small"):
             config = load_profile(profile).trident
             report[profile] = measure(config, args.words, args.rounds)
-            for row in report[profile]:
-                keys = ("characters", "parallel", "cached", "uncached")
-                table.add_row(profile, *(str(row[key]) for key in keys))
-    Console(stderr=True).print(table)
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+            table(report[profile], title=f"{profile}: milliseconds a word")
+    write(report, args.out)
     return 0
 
 

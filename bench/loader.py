@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import torch
+from reporting import add_out, table, write
 from torch.utils.data import DataLoader, Dataset
 
 from ml.augment import AugmentationCache, records
@@ -246,13 +247,6 @@ def codecs(cache: AugmentationCache, most: int = 120) -> list[dict[str, Any]]:
     return rows
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    columns = list(rows[0])
-    print("\n" + " | ".join(f"{name:>18}" for name in columns), file=sys.stderr)
-    for row in rows:
-        print(" | ".join(f"{row[name]!s:>18}" for name in columns), file=sys.stderr)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pages", type=int, default=120, help="synthetic pages, where no --data is given")
@@ -261,7 +255,7 @@ def main() -> int:
     parser.add_argument("--codec", choices=list(records.MAGIC), default="lz4", help="of the cache's records")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--passes", type=int, default=3)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
+    add_out(parser)
     args = parser.parse_args()
     torch.set_num_threads(1)
     config = CacheConfig(codec=args.codec)  # pyright: ignore[reportCallIssue]
@@ -295,11 +289,7 @@ def main() -> int:
     for name in ("reads", "loader", "codecs"):
         table(report[name])
     print(f"\n{json.dumps(report['goals'])}", file=sys.stderr)
-    text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n")
-    else:
-        print(text)
+    write(report, args.out)
     return 0
 
 

@@ -30,8 +30,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
+from reporting import add_out, table, write
 
 from ml.config import ServingConfig
 from ml.evaluation.detection import DetectionCounts, count_words
@@ -214,7 +213,7 @@ def main() -> int:
     parser.add_argument("graph", type=Path, help="exported Trident")
     parser.add_argument("--rapidocr", metavar="PYTHON", help="Python of an environment with rapidocr")
     parser.add_argument("--limit", type=int, default=3, help="pages a PDF at most (default: %(default)s)")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write the JSON here")
+    add_out(parser)
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw what Trident found, a PNG a page")
     args = parser.parse_args()
     samples = list(samples_of(args.samples, args.limit))
@@ -253,26 +252,20 @@ def main() -> int:
             for reading, sample in zip(readings, samples, strict=True):
                 count("rapidocr", sample, reading)
     report = {
-        "command": " ".join(sys.argv),
         "peak_megabytes": {name: round(value) for name, value in memory.items()},
         "groups": {
             group.strip(): {engine: score.row() for engine, score in rows.items()}
             for group, rows in scores.items()
         },
     }
-    table = Table("pages", "engine", "pages", "s a page", "word F1", "end-to-end F1", "CER")
-    for group, rows in sorted(scores.items(), key=lambda item: item[0].startswith(" ")):
-        for engine, score in rows.items():
-            row = score.row()
-            cells = [row.get(key, "") for key in ("pages", "seconds", "word_f1", "end_to_end_f1", "cer")]
-            table.add_row(group, engine, *map(str, cells))
-    console = Console(stderr=True)
-    console.print(table)
-    console.print("peak memory, MB:", report["peak_megabytes"])
-    text = json.dumps(report, indent=1)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    shown = ("pages", "seconds", "word_f1", "end_to_end_f1", "cer")
+    found = [
+        {"group": group, "engine": engine} | {key: score.row().get(key) for key in shown}
+        for group, rows in sorted(scores.items(), key=lambda item: item[0].startswith(" "))
+        for engine, score in rows.items()
+    ]
+    table(found, title=f"peak memory, MB: {report['peak_megabytes']}")
+    write(report, args.out)
     return 0
 
 

@@ -18,6 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from reporting import add_out, table, write
+
 from ml.config import Params, SynthConfig
 from ml.models.trident.network import Trident
 from ml.pages.store import PageStore, PageWriter
@@ -81,12 +83,6 @@ def trained(
     return network, {name: scored[name] for name in FIGURES} | {"seconds": round(done.seconds, 1)}
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    print("\n" + " | ".join(f"{name:>14}" for name in rows[0]), file=sys.stderr)
-    for row in rows:
-        print(" | ".join(f"{value!s:>14}" for value in row.values()), file=sys.stderr)
-
-
 def gains(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Distilled less alone: of each seed, their mean, and whether all have one sign."""
     both = {way: [row for row in rows if row["student"] == way] for way in ("alone", "distilled")}
@@ -114,7 +110,7 @@ def main() -> int:
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the truth")
     parser.add_argument("--temperature", type=float, default=2.0)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
+    add_out(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data = dataset(Path(folder), args.pages, args.long_edge)
@@ -139,11 +135,7 @@ def main() -> int:
     }
     table([{"seed": SEED, "student": "(teacher)", **taught_by}, *rows])
     print(f"\n{json.dumps(report['gains'])}", file=sys.stderr)
-    text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
-    else:
-        print(text)
+    write(report, args.out)
     return 0
 
 

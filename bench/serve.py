@@ -18,8 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from reporting import add_out, table, write
 
 from ml.config import ServingConfig
 from ml.errors import InputError
@@ -142,30 +141,17 @@ def main() -> int:
         "--seconds", type=float, default=10.0, help="of each measurement (default: %(default)s)"
     )
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
+    add_out(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         result = bench(args.graph, args.seconds, args.clients, Path(home))
-    table = Table(
-        "",
-        "requests/s",
-        "p50 ms",
-        "p99 ms",
-        "requests",
-        "failed",
-        title=f"{result['graph']}, {result['image']}",
-    )
-    for what, row in result["throughput"].items():
-        keys = ("per_second", "p50_ms", "p99_ms", "requests", "failed")
-        table.add_row(what, *(str(row[key]) for key in keys))
-    for what, row in result["moves"].items():
-        table.add_row(what, f"{row['seconds']} s")
-    Console(stderr=True).print(table)
-    text = json.dumps(result, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n")
-    else:
-        print(text)
+    keys = ("per_second", "p50_ms", "p99_ms", "requests", "failed")
+    rows = [
+        {"requests of": what} | {key: row[key] for key in keys} for what, row in result["throughput"].items()
+    ]
+    moves = ", ".join(f"{what} {row['seconds']} s" for what, row in result["moves"].items())
+    table(rows, title=f"{result['graph']}, {result['image']}; {moves}")
+    write(result, args.out)
     return 0
 
 

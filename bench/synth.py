@@ -1,19 +1,19 @@
 """How fast are synthetic pages of 1024 px made with their truth, clean and degraded, by how many workers?
 
-python bench/synth.py [--pages 200] [--workers 1 2] [--fonts DIR] [--out bench/results/synth.json]
+python bench/synth.py [--pages 200] [--workers 1 2] [--fonts DIR] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import defaultdict
-from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
+from reporting import add_out, table, write
 
 from ml.config import SynthConfig
 from ml.pages.synthesis import typesetting
@@ -58,10 +58,10 @@ def main() -> int:
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--fonts", help="folder of `scriptorium fonts install`")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/synth.json"))
+    add_out(parser)
     args = parser.parse_args()
     cv2.setNumThreads(1)
-    report: dict[str, object] = {"pages": args.pages, "long_edge": 1024}
+    report: dict[str, Any] = {"pages": args.pages, "long_edge": 1024}
     for kind, share in KINDS.items():
         config = SynthConfig(
             pages=args.pages, long_edge=1024, body_px=(9.5, 20.0), degrade=share, fonts=args.fonts
@@ -79,10 +79,11 @@ def main() -> int:
             "pages_a_second_by_workers": {str(n): _speed(config, n) for n in args.workers},
             "cpu_ms_a_page": by_step(config.model_copy(update={"pages": min(args.pages, 60)})),
         }
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=2) + "\n")
-    for kind in KINDS:
-        print(kind, *(f"\n  {key:<26} {value}" for key, value in report[kind].items()))  # type: ignore[attr-defined]
+    rows = [{"pages": kind} | report[kind]["pages_a_second_by_workers"] for kind in KINDS]
+    table(rows, title="pages a second by workers")
+    steps = [{"pages": kind} | report[kind]["cpu_ms_a_page"] for kind in KINDS]
+    table(steps, title="processor milliseconds a page")
+    write(report, args.out)
     return 0
 
 

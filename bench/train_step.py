@@ -22,16 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from reporting import add_out, table, write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ml.config import Params, SynthConfig, parse_params
+from ml.config import Params, SynthConfig, load_profile, parse_params
 from ml.pages.store import PageStore, PageWriter
 from ml.training.engine import fit
 from ml.training.trident import TridentSteps, TridentSystem, make
 
-PROFILE = Path(__file__).parent.parent / "profiles" / "small.yaml"
 #: Side of the matrices whose product measures the matrix units.
 SIDE = 8192
 GOAL = 1.5
@@ -170,12 +169,6 @@ def measure(params: Params, data: Path, warmup: int, rounds: int, workers: int) 
     return report
 
 
-def table(rows: list[dict[str, Any]]) -> None:
-    print("\n" + " | ".join(f"{name:>16}" for name in rows[0]), file=sys.stderr)
-    for row in rows:
-        print(" | ".join(f"{value!s:>16}" for value in row.values()), file=sys.stderr)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder of a page store (default: synthetic pages)")
@@ -187,26 +180,22 @@ def main() -> int:
     parser.add_argument("--crop", type=int, help="side of the squares trained on (default: the profile's)")
     parser.add_argument("--threads", type=int, default=0, help="torch threads; 0 takes all cores")
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare the engine's batches")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the JSON here instead of to stdout")
+    add_out(parser)
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    values = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    values = load_profile("small").model_dump()
     trident = values["trident"]
     trident["training"] |= {"steps": args.steps, "evaluate_every": args.steps, "save_every": args.steps}
     trident["training"]["batch"] = args.batch or trident["training"]["batch"]
     trident["crop"] = args.crop or trident["crop"]
-    params = parse_params(values, str(PROFILE))
+    params = parse_params(values, "bench/train_step.py")
     with tempfile.TemporaryDirectory() as folder:
         data = dataset(Path(folder), args.data, params, args.pages)
         report = measure(params, data, args.warmup, args.rounds, args.workers)
     table(report["loops"])
     print(f"\n{json.dumps(report['goal'] | report.get('matrix_units', {}))}", file=sys.stderr)
-    text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n")
-    else:
-        print(text)
+    write(report, args.out)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -91,3 +92,9 @@ def track(items: Iterable[T], total: int, what: str, unit: str = "pages") -> Ite
         for item in items:
             yield item
             meter.update()
+
+
+def say(text: str) -> None:
+    """Print once, however many processes `torchrun` started."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)

@@ -34,11 +34,13 @@ from ml.models.dfine.criterion import WEIGHTS
 from ml.models.dfine.network import DFine, Predictions
 from ml.models.dfine.processor import canvas_of
 from ml.models.trident.network import Trident
+from ml.progress import say
 from ml.training.checkpoint import load
 from ml.training.layout import Batch, LayoutSteps, LayoutSystem, fresh_network, targets_of, train_detector
 from ml.training.soft_targets import soft_classes
 from ml.training.train import start_of, training_state, weights_digest
-from ml.training.trident_distill import train_trident_student
+from ml.training.trident_distill import make_student
+from ml.training.trident_fit import fit_trident
 
 
 def boxes_like(student: Tensor, teacher: Tensor, confidence: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def train_student(
     network = fresh_network(config, params.seed)
     if config.distill.inherit:
         copied = inherit(network, teacher)
-        print(f"student: {copied} tensors inherited from the teacher")
+        say(f"student: {copied} tensors inherited from the teacher")
     system = DistillationSystem(network, teacher, config.distill)
     return train_detector(
         "student", system, steps, data=data, out=out, metrics=metrics, state=state, workers=workers
@@ -188,7 +190,20 @@ def run(args: argparse.Namespace) -> int:
         start = start_of(params, args)
         key = params.trident.model_dump_json() + key + (weights_digest(start) if start else "")
         state = training_state("trident_student", key, params.seed, args.data, args.fresh)
-        train_trident_student(params, teacher, args.data, args.cache, out, start=start, state=state, **places)
+        system, steps = make_student(params, teacher, args.data, args.cache)
+        say(f"trident_student: taught by {sum(teacher.parameter_counts().values()) / 1e6:.2f} M parameters")
+        fit_trident(
+            "trident_student",
+            system,
+            steps,
+            params,
+            data=args.data,
+            val=steps.val,
+            out=out,
+            start=start,
+            state=state,
+            **places,
+        )
     else:
         family = "trident" if args.name == "trident" else "teacher"
         raise UsageError(

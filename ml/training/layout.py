@@ -25,6 +25,7 @@ from ml.models.processor import Card
 from ml.pages import Page
 from ml.pages.labels import CANONICAL
 from ml.pages.store import PageStore
+from ml.progress import say
 from ml.training.engine import Steps, fit
 from ml.training.train import snapshot_digest, write_metrics
 
@@ -215,7 +216,7 @@ def train_detector(
     network, config = system.network, system.network.config
     size = sum(parameter.numel() for parameter in network.parameters())
     canvas = " x ".join(map(str, steps.canvas))
-    print(f"{name}: {config.backbone}, {size / 1e6:.2f} M parameters, canvas {canvas}")
+    say(f"{name}: {config.backbone}, {size / 1e6:.2f} M parameters, canvas {canvas}")
     summary = fit(
         system,
         steps,

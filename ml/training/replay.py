@@ -58,3 +58,13 @@ def comparison(before: dict[str, dict[str, float]], after: dict[str, dict[str, f
         )
         for name, row in before.items()
     )
+
+
+def flat(tree: dict[str, Any]) -> dict[str, float]:
+    """Nested figures as one level, their names joined by dots."""
+    rows: dict[str, float] = {}
+    for name, value in tree.items():
+        rows |= (
+            {f"{name}.{k}": v for k, v in flat(value).items()} if isinstance(value, dict) else {name: value}
+        )
+    return {name.replace("the ", "").replace(" ", "_"): value for name, value in rows.items()}

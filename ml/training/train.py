@@ -7,10 +7,10 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 from ml.config import Params, add_params_option, load_params
 from ml.errors import UsageError
+from ml.progress import say
 
 #: Resumable states lie here, outside of what DVC owns and may delete.
 STATES = Path(".scriptorium") / "training"
@@ -76,7 +76,9 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         start = start_of(params, args)
-        config = params.trident.model_dump_json() + (weights_digest(start) if start else "")
+        config = params.trident.model_dump_json(exclude={"distill"}) + (
+            weights_digest(start) if start else ""
+        )
         config += snapshot_digest(args.replay) if args.replay else ""
         state = training_state("trident", config, params.seed, args.data, args.fresh)
         _train_trident(params, args, out, state, start)
@@ -94,12 +96,12 @@ def start_of(params: Params, args: argparse.Namespace) -> Path | None:
     try:
         built = json.loads((start / "card.json").read_text(encoding="utf-8"))["config"]
     except FileNotFoundError:
-        print(f"trident: from random weights; there is no {start}")
+        say(f"trident: from random weights; there is no {start}")
         return None
     own = params.trident.model_dump(mode="json")
     other = [key for key in BUILD if own[key] != built[key]]
     if other:
-        print(f"trident: from random weights; {start} is built with another {', '.join(other)}")
+        say(f"trident: from random weights; {start} is built with another {', '.join(other)}")
         return None
     return start
 
@@ -107,66 +109,30 @@ def start_of(params: Params, args: argparse.Namespace) -> Path | None:
 def _train_trident(
     params: Params, args: argparse.Namespace, out: Path, state: Path, start: Path | None
 ) -> None:
-    from ml.training.checkpoint import save
-    from ml.training.engine import fit
-    from ml.training.replay import ReplaySteps, comparison, figures
-    from ml.training.start import start_from
-    from ml.training.trident import TridentSteps, card, make, word_threshold
+    from ml.training.replay import ReplaySteps
+    from ml.training.trident import TridentSteps, make
+    from ml.training.trident_fit import fit_trident
 
     system, steps = make(params, args.data, args.cache)
-    counts = system.network.parameter_counts()
-    print(
-        "trident: "
-        + ", ".join(f"{part} {n / 1e6:.2f} M" for part, n in counts.items())
-        + f"; {sum(counts.values()) / 1e6:.2f} M in all"
-    )
-    if start:
-        print(f"trident: starts with {start_from(system.network, start)}")
-        system.started = True
-    data, golden, before = steps, {}, {}
+    shown, golden = steps, None
     if args.replay:
         old = TridentSteps(args.replay, None, params.trident, params.seed)
-        data = ReplaySteps(steps, old, params.trident.replay, params.seed)
+        shown = ReplaySteps(steps, old, params.trident.replay, params.seed)
         golden = {"the new pages": steps.val, "the old pages": old.val}
-        before = figures(system.network, card(system.network, "", {}), golden)
-    summary = fit(
+    fit_trident(
+        "trident",
         system,
-        data,
-        params.trident.training,
-        seed=params.seed,
+        shown,
+        params,
+        data=args.data,
+        val=steps.val,
+        out=out,
+        start=start,
+        metrics=args.metrics,
         state=state,
-        log=args.metrics / "trident.csv",
-        what="trident",
         workers=args.workers,
+        golden=golden,
     )
-    model_card = card(system.network, snapshot_digest(args.data), summary.metrics)
-    model_card["thresholds"]["word"] = word_threshold(system.network, model_card, steps.val)
-    replayed: dict[str, float] = {}
-    if args.replay:
-        after = figures(system.network, model_card, golden)
-        print(f"what fine-tuning changed:\n{comparison(before, after)}")
-        replayed = flat({"before": before, "after": after})
-    save(out, system.network, model_card)
-    write_metrics(
-        args.metrics / "trident.json",
-        summary.metrics | replayed,
-        best_step=summary.best_step,
-        parameters=sum(counts.values()),
-    )
-    print(
-        f"{out}: best at step {summary.best_step} of {summary.steps}, "
-        + ", ".join(f"{k} {v:.3f}" for k, v in summary.metrics.items())
-    )
-
-
-def flat(tree: dict[str, Any]) -> dict[str, float]:
-    """Nested figures as one level, their names joined by dots."""
-    rows: dict[str, float] = {}
-    for name, value in tree.items():
-        rows |= (
-            {f"{name}.{k}": v for k, v in flat(value).items()} if isinstance(value, dict) else {name: value}
-        )
-    return {name.replace("the ", "").replace(" ", "_"): value for name, value in rows.items()}
 
 
 def write_metrics(path: Path, metrics: dict[str, float], **more: float) -> None:

@@ -321,6 +321,10 @@ class TridentSystem(nn.Module):
         means: dict[str, Any] = {name: value / max(1, count) for name, value in sums.items()}
         return {"loss": means.pop("total"), **means, "reading": means["ctc"] + means["decoder"]}
 
+    def release(self) -> Trident:
+        """The trained network, without what only its training needed."""
+        return self.network
+
     def pictures(self) -> dict[str, np.ndarray]:
         """The shown pages with what is found on them, uint8 (H, W, 3) RGB."""
         model_card = card(self.network, "", {})

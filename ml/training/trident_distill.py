@@ -27,20 +27,14 @@ from ml.models.trident.fcos import giou, locations, sides_to_boxes
 from ml.models.trident.network import Features, Trident
 from ml.models.trident.reading import widened
 from ml.pages import Page
-from ml.training.checkpoint import save
-from ml.training.engine import fit
 from ml.training.soft_targets import soft_binary, soft_choice, soft_classes
-from ml.training.start import start_from
-from ml.training.train import snapshot_digest, write_metrics
 from ml.training.trident import (
     Batch,
     Reading,
     TridentSteps,
     TridentSystem,
-    card,
     forced,
     make,
-    word_threshold,
 )
 
 #: Where the projections ride on the student while it trains.
@@ -177,47 +171,3 @@ def make_student(
     teacher = teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     known = bool(alone.layout_weight)
     return TridentDistillation(alone.network, teacher, params.trident.distill, known, alone.shown), steps
-
-
-def train_trident_student(
-    params: Params,
-    teacher: Trident,
-    data: Path,
-    cache: Path | None,
-    out: Path,
-    *,
-    start: Path | None,
-    metrics: Path,
-    state: Path,
-    workers: int = 1,
-) -> dict[str, float]:
-    """Distil `teacher` into `params.trident`, begun from the checkpoint `start` or from random weights.
-
-    Raises UsageError where the two cannot be compared (`check_comparable`).
-    """
-    name = "trident_student"
-    system, steps = make_student(params, teacher, data, cache)
-    given = sum(teacher.parameter_counts().values())
-    print(f"{name}: taught by {given / 1e6:.2f} M parameters")
-    if start:
-        print(f"{name}: starts with {start_from(system.network, start)}")
-        system.started = True
-    summary = fit(
-        system,
-        steps,
-        params.trident.training,
-        seed=params.seed,
-        state=state,
-        log=metrics / f"{name}.csv",
-        what=name,
-        workers=workers,
-    )
-    network = system.release()
-    size = sum(network.parameter_counts().values())
-    model_card = card(network, snapshot_digest(data), summary.metrics)
-    model_card["thresholds"]["word"] = word_threshold(network, model_card, steps.val)
-    save(out, network, model_card)
-    write_metrics(metrics / f"{name}.json", summary.metrics, best_step=summary.best_step, parameters=size)
-    figures = ", ".join(f"{key} {value:.3f}" for key, value in summary.metrics.items())
-    print(f"{out}: {size / 1e6:.2f} M, best at step {summary.best_step} of {summary.steps}, {figures}")
-    return summary.metrics

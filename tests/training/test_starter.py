@@ -16,7 +16,6 @@ SCORES = {
     "end_to_end": {"f1": 0.7},
 }
 REAL = {
-    "command": "bench/read_real.py",
     "peak_megabytes": {"trident": 500},
     "groups": {
         "pdf": {"trident": {"pages": 3, "seconds": 0.4, "word_f1": 0.91, "end_to_end_f1": 0.81}},
