@@ -210,6 +210,12 @@ class ExportConfig(Section):
     tensor_bound: float = Field(2e-3, gt=0, description="largest difference of an output tensor from torch")
     metric_bound: float = Field(0.01, gt=0, description="largest loss of the metric against torch")
     pages: Count = Field(16, description="validation pages on which parity is measured")
+    int8: tuple[str, ...] = Field(
+        ("trident",),
+        description="models whose convolutions are 8-bit integers, where that costs no figure more than metric_bound; "
+        "none on GPUs, which take the float graph",
+    )
+    calibration: Count = Field(12, description="training pages that show the integers their ranges")
 
 
 class GateConfig(Section):

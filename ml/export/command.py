@@ -1,4 +1,4 @@
-"""`scriptorium export`: a checkpoint to ONNX, refused unless it is proven equal."""
+"""`scriptorium export`: a checkpoint to ONNX, refused unless it is proven equal; in integers where that is harmless."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import json
 import shutil
 from pathlib import Path
 
-from ml.config import add_params_option, load_params
+from ml.config import ExportConfig, add_params_option, load_params
 from ml.errors import UsageError
+from ml.progress import track
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         pages = itertools.islice(PageStore(args.data / "val"), config.pages)
         parity = measure(card, TorchRunner(graph_of(network, card)), OnnxRunner(beside / "model.onnx"), pages)
         judge(parity, config.tensor_bound, config.metric_bound, args.name)
+        lost = _to_int8(beside, args.data, config) if args.name in config.int8 else None
         (beside / "card.json").write_text(
             json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -65,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         shutil.rmtree(beside, ignore_errors=True)
     size = (out / "model.onnx").stat().st_size
     args.metrics.mkdir(parents=True, exist_ok=True)
-    report = dataclasses.asdict(parity) | {"bytes": size}
+    report = dataclasses.asdict(parity) | {"bytes": size} | ({"int8": lost} if lost else {})
     (args.metrics / f"export_{args.name}.json").write_text(
         json.dumps(report, indent=1) + "\n", encoding="utf-8"
     )
@@ -74,3 +76,29 @@ def run(args: argparse.Namespace) -> int:
         f"boxes within {parity.boxes:.1e}, scores within {parity.scores:.1e}, {parity.texts:.1%} of texts differ"
     )
     return 0
+
+
+def _to_int8(folder: Path, data: Path, config: ExportConfig) -> dict[str, float]:
+    """Put the graph's convolutions in integers, unless a figure falls by more than the bound; what each figure lost."""
+    from ml.export.int8 import quantise
+    from ml.export.parity import measure
+    from ml.models.processor import processor_for
+    from ml.pages.store import PageStore
+    from ml.runners import OnnxRunner
+
+    exact, integers = folder / "model.onnx", folder / "int8.onnx"
+    runner = OnnxRunner(exact)
+    processor, train = processor_for(runner.card), PageStore(data / "train")
+    shown = range(0, len(train), max(1, len(train) // config.calibration))[: config.calibration]
+    inputs = (processor.prepare(train[number].pixels())[0] for number in track(shown, len(shown), "int8"))
+    quantise(exact, integers, inputs)
+    pages = itertools.islice(PageStore(data / "val"), config.pages)
+    lost = measure(runner.card, runner, OnnxRunner(integers), pages).metrics
+    told = ", ".join(f"{figure.replace('_', ' ')} {-loss:+.4f}" for figure, loss in lost.items())
+    if all(loss <= config.metric_bound for loss in lost.values()):
+        integers.replace(exact)
+        print(f"int8: convolutions are integers now ({told})")
+    else:
+        integers.unlink()
+        print(f"int8: the float graph is kept, integers would cost more than {config.metric_bound} ({told})")
+    return lost

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,16 @@ import pytest
 import torch
 
 from ml.cli import main
-from ml.config import TridentConfig
+from ml.config import ExportConfig, SynthConfig, TridentConfig
 from ml.errors import InputError
+from ml.export.command import _to_int8
 from ml.export.graphs import graph_of
+from ml.export.int8 import quantise
 from ml.export.onnx import export_onnx
 from ml.export.parity import AGREEING, Parity, found_difference, judge
 from ml.models.trident.network import Trident
+from ml.pages.store import PageWriter
+from ml.pages.synthesis.typesetting import make_page
 from ml.predictor import open_predictor
 from ml.runners import CARD_KEY, OnnxRunner, TorchRunner
 from ml.training.trident import card
@@ -102,6 +107,55 @@ def test_a_graph_that_is_not_the_network_is_refused(change, named):
     judge(GOOD, 1e-3, 0.01, "trident")
     with pytest.raises(InputError, match=named):
         judge(dataclasses.replace(GOOD, **change), 1e-3, 0.01, "trident")
+
+
+def test_the_integer_graph_is_the_same_model_with_integer_convolutions(exported, tmp_path):
+    _, model_card, path = exported
+    rng = np.random.default_rng(0)
+    inputs = [
+        {
+            "image": rng.integers(0, 256, (1, 256, 256, 3), np.uint8),
+            "boxes": np.array([[[10, 10, 90, 26]]], np.float32),
+        }
+        for _ in range(3)
+    ]
+    quantise(path, tmp_path / "model.onnx", inputs)
+    whole, integers = OnnxRunner(path), OnnxRunner(tmp_path / "model.onnx")
+    assert integers.card == model_card
+    proto = onnx.load(tmp_path / "model.onnx")
+    made = {name: node for node in proto.graph.node for name in node.output}
+    convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
+    assert convolutions
+    for node in convolutions:
+        assert {made[name].op_type for name in node.input[:2]} == {"DequantizeLinear"}
+    weights = {w.name: onnx.numpy_helper.to_array(w) for w in proto.graph.initializer}
+    kernels = [weights[made[node.input[1]].input[0]] for node in convolutions]
+    assert all(kernel.dtype == np.int8 and np.abs(kernel).max() <= 64 for kernel in kernels)
+    a, b = whole(inputs[0]), integers(inputs[0])
+    assert (
+        np.abs(a["word_scores"][a["word_scores"] > 0].mean() - b["word_scores"][b["word_scores"] > 0].mean())
+        < 0.05
+    )
+
+
+@pytest.mark.parametrize(("loss", "said"), [(0.009, "integers now"), (0.011, "float graph is kept")])
+def test_integers_are_taken_only_where_no_figure_falls_by_more_than_the_bound(
+    exported, tmp_path, capsys, monkeypatch, loss, said
+):
+    _, model_card, path = exported
+    shutil.copy(path, tmp_path / "model.onnx")
+    page = make_page(1, 0, SynthConfig(long_edge=480, degrade=0.0))
+    for split in ("train", "val"):
+        with PageWriter(tmp_path / "data" / split) as writer:
+            writer.write(page)
+    lost = dataclasses.replace(GOOD, metrics={"words_f1": 0.0, "end_to_end_f1": loss})
+    monkeypatch.setattr("ml.export.parity.measure", lambda *_: lost)
+    assert _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01)) == lost.metrics
+    assert said in capsys.readouterr().out
+    nodes = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert ("QuantizeLinear" in nodes) == (loss < 0.01)
+    assert not (tmp_path / "int8.onnx").exists()
+    assert OnnxRunner(tmp_path / "model.onnx").card == model_card
 
 
 def test_exporting_what_was_never_trained_is_wrong_usage(tmp_path, capsys):
