@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +20,8 @@ from ml.errors import InputError
 from ml.pages.page import Box, Page, Provenance, Region, Word
 
 MANIFEST = "manifest.json"
-#: Beside the shards of a store in the making: its last checkpoint.
-UNFINISHED = ".unfinished.json"
+#: Beside the shards of a store in the making: its last checkpoint, and its entries so far, a line a page.
+UNFINISHED, ENTRIES = ".unfinished.json", ".entries.jsonl"
 VERSION = 1
 
 _BOX = [pa.field(name, pa.float64(), nullable=False) for name in ("x1", "y1", "x2", "y2")]
@@ -58,18 +58,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A store that was not finished: its whole shards, their pages, and what its writer noted."""
+    """A store that was not finished: its whole shards, the bytes of their entries, and what its writer noted."""
 
     told: dict[str, Any]
     shards: list[dict[str, Any]]
-    entries: list[Entry]
+    entries: int
 
 
 def unfinished(directory: Path) -> Checkpoint | None:
     """The last checkpoint in `directory`, if its shards are whole."""
     try:
         state = json.loads((directory / UNFINISHED).read_text(encoding="utf-8"))
-        found = Checkpoint(state["told"], state["shards"], [Entry(**entry) for entry in state["entries"]])
+        found = Checkpoint(state["told"], state["shards"], int(state["entries"]))
+        if (directory / ENTRIES).stat().st_size < found.entries:
+            return None
         for shard in found.shards:
             name = shard["file"]
             if Path(name).name != name or (directory / name).stat().st_size != shard["bytes"]:
@@ -80,7 +82,7 @@ def unfinished(directory: Path) -> Checkpoint | None:
 
 
 class PageWriter:
-    """Writes pages into `directory` in the order given; same pages, same bytes.
+    """Writes pages into `directory` in the order given; same pages, same bytes. Its memory does not grow with them.
 
     Use as a context manager. The manifest is written on clean exit and last, so that a folder without one is
     known to be unfinished; after an error the shards written since the last `checkpoint` are removed. A store that
@@ -96,7 +98,7 @@ class PageWriter:
     ) -> None:
         self.directory, self.prefix, self.shard_pages = directory, prefix, shard_pages
         self._resumed = resumed
-        self._entries: list[Entry] = []
+        self._entries: IO[bytes] | None = None
         self._shards: list[dict[str, Any]] = []
         self._shard: pq.ParquetWriter | None = None
         self._in_shard = 0
@@ -106,25 +108,34 @@ class PageWriter:
     def __enter__(self) -> PageWriter:
         self.directory.mkdir(parents=True, exist_ok=True)
         if self._resumed is not None:
-            self._shards, self._entries = list(self._resumed.shards), list(self._resumed.entries)
+            self._shards = list(self._resumed.shards)
             self._of_prefix = self._safe = len(self._shards)
+            os.truncate(self.directory / ENTRIES, self._resumed.entries)
         _clear(self.directory, keep={shard["file"] for shard in self._shards})
+        self._entries = (self.directory / ENTRIES).open("ab")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close_shard()
+        if self._entries is not None:
+            self._entries.close()
         if kind is not None:
             for shard in self._shards[self._safe :]:
                 (self.directory / shard["file"]).unlink(missing_ok=True)
+            if not (self.directory / UNFINISHED).exists():
+                (self.directory / ENTRIES).unlink(missing_ok=True)
             return
-        write_text(self.directory / MANIFEST, _manifest_text(self._shards, self._entries))
+        _write_manifest(self.directory, self._shards)
         (self.directory / UNFINISHED).unlink(missing_ok=True)
+        (self.directory / ENTRIES).unlink()
 
     def checkpoint(self, told: dict[str, Any]) -> None:
         """Make what is written so far survive a kill, with what its writer wants to be `told` when it goes on."""
         self._close_shard()
         self._safe = len(self._shards)
-        state = {"told": told, "shards": self._shards, "entries": [asdict(entry) for entry in self._entries]}
+        log = self._log()
+        log.flush()
+        state = {"told": told, "shards": self._shards, "entries": log.tell()}
         write_text(self.directory / UNFINISHED, json.dumps(state))
 
     def begin(self, prefix: str) -> None:
@@ -149,9 +160,14 @@ class PageWriter:
             )
         self._shard.write_batch(pa.RecordBatch.from_pylist([_row(page)], schema=SCHEMA), row_group_size=1)
         self._in_shard += 1
-        self._entries.append(_entry(page))
+        self._log().write(json.dumps(asdict(_entry(page))).encode() + b"\n")
         if self._in_shard >= self.shard_pages:
             self._close_shard()
+
+    def _log(self) -> IO[bytes]:
+        if self._entries is None:
+            raise RuntimeError("a PageWriter writes inside its `with` block")
+        return self._entries
 
     def _close_shard(self) -> None:
         if self._shard is None:
@@ -270,14 +286,20 @@ def _entry(page: Page) -> Entry:
     )
 
 
-def _manifest_text(shards: list[dict[str, Any]], entries: list[Entry]) -> str:
-    """JSON with a line a page, so that two manifests can be compared by eye and by diff."""
-    rows = ",\n    ".join(json.dumps(asdict(entry)) for entry in entries)
+def _write_manifest(directory: Path, shards: list[dict[str, Any]]) -> None:
+    """JSON with a line a page, so that two manifests can be compared by eye and by diff. Whole or not there."""
+    part = directory / f".{MANIFEST}.part"
     files = ",\n    ".join(json.dumps(shard) for shard in shards)
-    return (
-        f'{{\n  "format": "scriptorium-pages",\n  "version": {VERSION},\n  "pages": {len(entries)},\n'
-        f'  "shards": [\n    {files}\n  ],\n  "entries": [\n    {rows}\n  ]\n}}\n'
-    )
+    pages = sum(shard["pages"] for shard in shards)
+    with part.open("w", encoding="utf-8") as out, (directory / ENTRIES).open(encoding="utf-8") as entries:
+        out.write(
+            f'{{\n  "format": "scriptorium-pages",\n  "version": {VERSION},\n  "pages": {pages},\n'
+            f'  "shards": [\n    {files}\n  ],\n  "entries": [\n    '
+        )
+        for number, line in enumerate(entries):
+            out.write((",\n    " if number else "") + line.rstrip("\n"))
+        out.write("\n  ]\n}\n")
+    part.replace(directory / MANIFEST)
 
 
 def _read_manifest(directory: Path) -> tuple[tuple[Entry, ...], list[dict[str, Any]]]:
@@ -317,6 +339,7 @@ def _clear(directory: Path, keep: set[str]) -> None:
         part.unlink()
     if not keep:
         (directory / UNFINISHED).unlink(missing_ok=True)
+        (directory / ENTRIES).unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

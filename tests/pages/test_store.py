@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import gc
 import json
 import string
 import tempfile
+import tracemalloc
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -76,6 +79,23 @@ def test_a_store_is_replaced_as_a_whole(tmp_path):
     write(tmp_path, [page(seed) for seed in range(5)], prefix="old", shard_pages=2)
     write(tmp_path, [page(9)], prefix="new")
     assert sorted(path.name for path in tmp_path.iterdir()) == [MANIFEST, "new-00000.parquet"]
+
+
+def test_many_pages_take_no_more_memory_than_few(tmp_path):
+    """Only what each shard is called stays in memory, 64 pages a shard: not what each page is called."""
+    one = page()
+    tracemalloc.start()
+    with PageWriter(tmp_path) as writer:
+        held = []
+        for number in range(3 * 640):
+            writer.write(
+                replace(one, id=f"{number:064d}", document=f"a document of its own, number {number}")
+            )
+            if number % 640 == 639:
+                gc.collect()
+                held.append(tracemalloc.get_traced_memory()[0])
+    tracemalloc.stop()
+    assert held[2] - held[1] < 640 * 100  # an entry takes 500 bytes
 
 
 def test_an_error_while_writing_leaves_no_store(tmp_path):
