@@ -12,20 +12,21 @@ _FEW = 20  # components that say nothing
 def letter_height(pixels: np.ndarray) -> float | None:
     """Typical height in pixels of the connected components on a page, uint8 (H, W, 3), that look like letters.
 
-    Half of the letters' ink lies in components at most so tall; in print that is between the height of an x and of
-    an h. None where there are too few of them.
+    Laid side by side, half of the letters' length is of components at most so tall: a few words in large print, with
+    all their ink, say no more than as long a piece of small print. In print it is between the height of an x and of an
+    h. None where there are too few of them.
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     around = cv2.boxFilter(gray, -1, (41, 41), borderType=cv2.BORDER_REPLICATE)
     # Darker than what is around it by a tenth of the scale.
     ink = (cv2.subtract(around, gray) > 30).view(np.uint8)
     _, _, parts, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
-    width, height, area = (parts[1:, i] for i in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
+    width, height = parts[1:, cv2.CC_STAT_WIDTH], parts[1:, cv2.CC_STAT_HEIGHT]
     like = (height >= _SMALLEST) & (height <= _TALLEST) & (width >= 2)
     like &= (width <= 4 * height) & (height <= 6 * width)  # neither rules nor words grown together
     if like.sum() < _FEW:
         return None
-    height, area = height[like], area[like]
+    height, width = height[like], width[like]
     order = np.argsort(height, kind="stable")
-    half = np.searchsorted(np.cumsum(area[order]), area.sum() / 2)
+    half = np.searchsorted(np.cumsum(width[order]), width.sum() / 2)
     return float(height[order][half])

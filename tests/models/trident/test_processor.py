@@ -26,6 +26,11 @@ def test_the_height_of_letters_is_found_speckled_or_not(height, speckle):
     assert abs(found - height) <= 2
 
 
+def test_a_headline_does_not_speak_for_the_small_print_below_it():
+    page = np.concatenate([lettered(30, size=(300, 700)), lettered(9, size=(130, 700))])
+    assert abs((letter_height(page) or 0) - 9) <= 2
+
+
 def test_a_page_without_letters_has_no_height():
     assert letter_height(np.full((500, 400, 3), 255, np.uint8)) is None
     lines = np.full((500, 400, 3), 255, np.uint8)
