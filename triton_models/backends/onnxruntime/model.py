@@ -24,9 +24,9 @@ def _tensor(name: str, array: np.ndarray):
     return pb_utils.Tensor.from_dlpack(name, array) if _NUMPY_2 else pb_utils.Tensor(name, array)
 
 
-def _threads(config: dict, key: str) -> int:
-    """A thread count from the model's parameters, named as the native backend names it; 0 takes all cores."""
-    return int(config.get("parameters", {}).get(key, {}).get("string_value", "0"))
+def _parameter(config: dict, key: str, default: int) -> int:
+    """A whole number from the model's parameters, named as the native backend names it."""
+    return int(config.get("parameters", {}).get(key, {}).get("string_value", default))
 
 
 class TritonPythonModel:
@@ -38,8 +38,9 @@ class TritonPythonModel:
         self.outputs = [tensor["name"] for tensor in config["output"]]
         self.batched = config.get("max_batch_size", 0) > 0
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = _threads(config, "intra_op_thread_count")
-        options.inter_op_num_threads = _threads(config, "inter_op_thread_count")
+        options.intra_op_num_threads = _parameter(config, "intra_op_thread_count", 0)  # 0 takes all cores
+        options.inter_op_num_threads = _parameter(config, "inter_op_thread_count", 0)
+        options.enable_mem_pattern = bool(_parameter(config, "enable_mem_pattern", 1))
         path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         missing = set(self.outputs) - {output.name for output in self.session.get_outputs()}
