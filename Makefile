@@ -47,7 +47,7 @@ format: $(READY) ## let ruff put the files in order
 	@ruff format .
 
 bench: setup ## the scripts of bench/ that need no arguments, each prints JSON and a table
-	@for name in synth store loader contracts decode train_step; do echo "== $$name"; python bench/$$name.py || exit 1; done
+	@for name in synth store loader contracts decode int8 train_step; do echo "== $$name"; python bench/$$name.py || exit 1; done
 
 clean: ## remove what the graph made (data, models, metrics, runs); environments, DVC's cache and published versions stay
 	rm -rf data models graphs metrics demo dvc.lock .dvc/tmp .dagster/history .dagster/schedules .dagster/storage
