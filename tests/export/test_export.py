@@ -110,7 +110,7 @@ def test_a_graph_that_is_not_the_network_is_refused(change, named):
 
 
 def test_the_integer_graph_is_the_same_model_with_integer_convolutions(exported, tmp_path):
-    _, model_card, path = exported
+    network, model_card, path = exported
     rng = np.random.default_rng(0)
     inputs = [
         {
@@ -124,12 +124,17 @@ def test_the_integer_graph_is_the_same_model_with_integer_convolutions(exported,
     assert integers.card == model_card
     proto = onnx.load(tmp_path / "model.onnx")
     made = {name: node for node in proto.graph.node for name in node.output}
-    convolutions = [node for node in proto.graph.node if node.op_type == "Conv"]
-    assert convolutions
-    for node in convolutions:
-        assert {made[name].op_type for name in node.input[:2]} == {"DequantizeLinear"}
     weights = {w.name: onnx.numpy_helper.to_array(w) for w in proto.graph.initializer}
-    kernels = [weights[made[node.input[1]].input[0]] for node in convolutions]
+    changed = [
+        [made[name] for name in node.input[:2]]
+        for node in proto.graph.node
+        if node.op_type == "Conv" and node.input[1] not in weights
+    ]
+    kept = sum(node.op_type == "Conv" for node in proto.graph.node) - len(changed)
+    layout = sum(isinstance(part, torch.nn.Conv2d) for part in network.layout.modules())
+    assert (len(changed) > 10, kept) == (True, layout)  # the layout head stays in floats
+    assert {node.op_type for nodes in changed for node in nodes} == {"DequantizeLinear"}
+    kernels = [weights[kernel.input[0]] for _, kernel in changed]
     assert all(kernel.dtype == np.int8 and np.abs(kernel).max() <= 64 for kernel in kernels)
     a, b = whole(inputs[0]), integers(inputs[0])
     assert (
