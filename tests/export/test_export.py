@@ -60,8 +60,9 @@ def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(
             assert np.quantile(off, AGREEING) < 1e-3 if len(off) else kind == "region"
 
 
-def test_the_card_travels_inside_the_graph(exported):
+def test_the_card_travels_inside_the_graph_and_no_path_of_the_machine(exported):
     _, model_card, path = exported
+    assert str(Path(__file__).parents[2]).encode() not in path.read_bytes()
     assert OnnxRunner(path).card == json.loads(json.dumps(model_card))
     assert open_predictor(path.parent).card["charset"] == model_card["charset"]
 
