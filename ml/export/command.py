@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         json.dumps(report, indent=1) + "\n", encoding="utf-8"
     )
     print(
-        f"{out / 'model.onnx'}: {size / 1e6:.1f} MB, equal to {model} on {parity.pages} pages: "
+        f"{out / 'model.onnx'}: {size / 1e6:.1f} MB; in floats equal to {model} on {parity.pages} pages: "
         f"boxes within {parity.boxes:.1e}, scores within {parity.scores:.1e}, {parity.texts:.1%} of texts differ"
     )
     return 0
