@@ -69,7 +69,8 @@ def pack(model: Path, out: Path, scores: dict[str, Any], real: dict[str, Any], t
 def _own(scores: dict[str, Any]) -> str:
     words, reading = scores["words"], scores["reading"]
     return (
-        f"Synthetic pages that no training saw ({scores['pages']} pages, `scriptorium evaluate graphs/trident data/snapshot/test`):\n\n"
+        f"Synthetic pages that no training saw ({scores['pages']} pages, "
+        "`scriptorium evaluate graphs/trident data/snapshot/test`):\n\n"
         "| word F1 | CER on true boxes | end-to-end F1 |\n|---|---|---|\n"
         f"| {words['f1']:.3f} | {reading['cer']:.3f} | {scores['end_to_end']['f1']:.3f} |"
     )
