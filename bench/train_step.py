@@ -4,8 +4,9 @@
 
 The network of profile small on the same batches of synthetic pages, in turns. The engine is `ml.training.fit` as
 trainings call it: bfloat16 autocast, channels_last, fused AdamW, batches prepared in another process. The plain loop
-is float32, contiguous, with torch's own AdamW, and prepares each batch when it needs it. On a GPU, the engine's share
-of what the matrix units can do is given too. Prints a table to stderr and JSON to stdout.
+is float32, contiguous, with torch's own AdamW and attention and torchvision's RoIAlign, and prepares each batch when it
+needs it. On a GPU, the engine's share of what the matrix units can do is given too. Prints a table to stderr and JSON
+to stdout.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from reporting import add_out, table, write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.ops import roi_align
 
 from ml.config import Params, SynthConfig, load_profile, parse_params
 from ml.pages.store import PageStore, PageWriter
@@ -70,6 +73,20 @@ def engine(params: Params, data: Path, workers: int) -> list[float]:
 
 def plain(params: Params, data: Path) -> list[float]:
     """Seconds of each of the plain loop's steps."""
+    with (
+        patch("ml.models.trident.network.word_features", aligned),
+        patch("ml.training.trident.sdpa_kernel", lambda _: contextlib.nullcontext()),
+    ):
+        return plain_steps(params, data)
+
+
+def aligned(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """`word_features` as torchvision has it."""
+    rois = torch.cat([page[:, None].float(), views.float()], 1)
+    return roi_align(level.float(), rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+
+
+def plain_steps(params: Params, data: Path) -> list[float]:
     system, steps = system_and_steps(params, data)
     system.to(device(), memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
     system.train()

@@ -128,7 +128,11 @@ class TridentConfig(Section):
         description="normalisation of pyramid and towers; batch folds into the convolutions when served",
     )
     roi: tuple[int, int] = Field((8, 32), description="height and width of a word's features")
-    columns: Count = Field(32, description="positions that the parallel reading head predicts")
+    detail: int = Field(
+        0,
+        ge=0,
+        description="channels of the map of half the word stride that the reading heads see too; 0 leaves it out",
+    )
     reader_width: Count = Field(128, description="width of the parallel reading head")
     reader_layers: int = Field(2, ge=0, description="encoder layers in the parallel reading head")
     decoder_width: Count = Field(128, description="width of the autoregressive decoder")

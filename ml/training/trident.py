@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ml.augment.cache import AugmentationCache
 from ml.config import Params, TridentConfig
@@ -230,8 +232,11 @@ class TridentSystem(nn.Module):
 
     def look(self, batch: Batch) -> tuple[Features, Reading | None]:
         """What the network says of a batch; None where no word's text is known."""
-        features = self.network(batch["image"])
-        return features, self._read(features.level, batch)
+        # Over sequences as short as a word, torch's fused attention for CPUs is slower than plain products.
+        short = sdpa_kernel(SDPBackend.MATH) if batch["image"].device.type == "cpu" else nullcontext()
+        with short:
+            features = self.network(batch["image"])
+            return features, self._read(features, batch)
 
     def truth(self, features: Features, reading: Reading | None, batch: Batch) -> dict[str, Tensor]:
         """The losses of what was said, as `loss` gives them."""
@@ -269,15 +274,15 @@ class TridentSystem(nn.Module):
         )
         return {"total": total, "layout": layout, "detection": detection, "ctc": parallel, "decoder": serial}
 
-    def _read(self, level: Tensor, batch: Batch) -> Reading | None:
+    def _read(self, features: Features, batch: Batch) -> Reading | None:
         """Up to `page_words` words a page, the decoder up to `decoder_words` of them a batch."""
         network, config = self.network, self.network.config
-        page, slot = self._sample(batch["word_text"], config.page_words * len(level))
+        page, slot = self._sample(batch["word_text"], config.page_words * len(batch["image"]))
         if len(page) == 0:
             return None
         boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
         seen = _jitter(boxes) if network.training else boxes
-        rois = network.rois(level, widened(seen), page)
+        rois = network.rois(features, widened(seen), page)
         parallel = network.reader(rois)
         some = slice(0, config.decoder_words if network.training else None)
         return Reading(page, boxes, seen, text, parallel, forced(network, rois[some], text[some]))

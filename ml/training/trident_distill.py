@@ -151,7 +151,7 @@ class TridentDistillation(TridentSystem):
         teacher, temperature = self._teacher[0], self.config.temperature
         count = 0 if reading.serial is None else len(reading.serial)
         with torch.no_grad():
-            rois = teacher.rois(known.level, widened(reading.seen), reading.page)
+            rois = teacher.rois(known, widened(reading.seen), reading.page)
             parallel = teacher.reader(rois)
             serial = forced(teacher, rois[:count], reading.text[:count]) if count else None
         characters = ((reading.text != PAD) & (reading.text != EOS)).sum(-1).clamp(min=1)

@@ -36,6 +36,22 @@ def test_the_same_network_starts_with_every_weight(given):
     assert torch.isfinite(load(folder)[0](torch.zeros(1, 128, 128, 3, dtype=torch.uint8)).level).all()
 
 
+def test_a_network_that_is_given_detail_reads_as_before_and_then_learns_from_it(given):
+    folder, _ = given
+    own = network(1, detail=8)
+    assert "fresh: detail" in start_from(own, folder)
+    pages = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8)
+    views, page = torch.tensor([[8.0, 8, 90, 30]]), torch.tensor([0])
+    own.eval()
+    alike = load(folder)[0].eval()
+    torch.testing.assert_close(
+        own.rois(own(pages), views, page), alike.rois(alike(pages), views, page), atol=1e-4, rtol=1e-4
+    )
+    own.rois(own(pages), views, page).square().sum().backward()
+    assert own.detail is not None
+    assert own.detail.join.weight.grad.abs().max() > 0
+
+
 def test_another_charset_keeps_the_rows_of_shared_characters(given):
     folder, net = given
     own = network(1, charset="german")

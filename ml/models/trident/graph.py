@@ -52,7 +52,7 @@ class TridentGraph(nn.Module):
         # The first given box is always read, empty or not: no runtime is then handed a batch of no words at all.
         given = (boxes[:, 1:, 2:] > boxes[:, 1:, :2]).all(-1)
         real = torch.cat([scores > 0, torch.ones_like(scores[:, :1], dtype=torch.bool), given], 1)
-        text, confidence = self._read(features.level, every, real)
+        text, confidence = self._read(features, every, real)
         return (
             found,
             scores,
@@ -65,7 +65,7 @@ class TridentGraph(nn.Module):
             labels,
         )
 
-    def _read(self, level: Tensor, boxes: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, features: Features, boxes: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
         """CTC paths (B, N, P) and confidences (B, N) of the boxes marked real; the others cost nothing.
 
         Long boxes are read in windows, whose columns are put together to one path.
@@ -74,7 +74,7 @@ class TridentGraph(nn.Module):
         asked = torch.arange(WINDOWS, device=boxes.device) < count[..., None]
         index = (asked & real[..., None]).nonzero()  # (M, 3): page, slot, window
         page, slot, window = index[:, 0], index[:, 1], index[:, 2]
-        rois = self.network.rois(level, views[page, slot, window], page)
+        rois = self.network.rois(features, views[page, slot, window], page)
         probability, path = self.network.reader(rois).float().softmax(-1).max(-1)  # (M, T)
         place, taken = columns_kept(window, count[page, slot], path.shape[1])
         length = path_length(path.shape[1])

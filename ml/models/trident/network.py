@@ -15,7 +15,7 @@ from ml.config import TridentConfig
 from ml.errors import InputError, UsageError
 from ml.models import charset
 from ml.models.trident.fcos import FcosHead, Norm, normalisation
-from ml.models.trident.reading import Decoder, ParallelReader, word_features
+from ml.models.trident.reading import Decoder, Detail, ParallelReader, word_features
 from ml.pages.labels import PUBLAYNET
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which timm's weights expect
@@ -26,6 +26,7 @@ class Features:
     """What one pass over a batch of pages gives: the levels that heads see, and both detection heads' outputs."""
 
     level: Tensor  # (B, C, H/s, W/s), s = word stride
+    detail: Tensor | None  # (B, c, 2H/s, 2W/s), for the reading heads only; None where the network has none
     layout: Tensor  # the same at the layout stride
     words: tuple[Tensor, Tensor, Tensor]
     regions: tuple[Tensor, Tensor, Tensor]
@@ -65,12 +66,11 @@ class Trident(nn.Module):
         self.charset = charset.named(config.charset)
         # Maps coarser than the layout level would cost a quarter of the backbone and serve no head.
         self.strides = [s for s in (4, 8, 16, 32) if config.word_stride <= s <= config.layout_stride]
-        self.backbone = _backbone(config, self.strides)
-        self.neck = FeaturePyramid(
-            self.backbone.feature_info.channels(),  # type: ignore[operator,union-attr]
-            config.channels,
-            config.norm,
-        )
+        fine = [config.word_stride // 2] if config.detail else []
+        self.backbone = _backbone(config, fine + self.strides)
+        inputs: list[int] = self.backbone.feature_info.channels()  # type: ignore[operator,union-attr]
+        self.neck = FeaturePyramid(inputs[len(fine) :], config.channels, config.norm)
+        self.detail = Detail(inputs[0], config.detail, config.channels) if config.detail else None
         self.layout = FcosHead(
             config.channels, len(PUBLAYNET), config.tower, config.layout_stride, 4.0, config.norm
         )
@@ -105,13 +105,20 @@ class Trident(nn.Module):
         """One pass over pages, uint8 (B, H, W, 3)."""
         # NHWC seen as NCHW is channels_last already: no copy.
         x = ((pages.float() - self.mean) / self.std).permute(0, 3, 1, 2)
-        levels = self.neck(self.backbone(x))
+        maps = self.backbone(x)
+        detail = self.detail.map(maps.pop(0)) if self.detail else None
+        levels = self.neck(maps)
         level, layout = levels[0], levels[self.strides.index(self.config.layout_stride)]
-        return Features(level, layout, self.words(level), self.layout(layout))
+        return Features(level, detail, layout, self.words(level), self.layout(layout))
 
-    def rois(self, level: Tensor, views: Tensor, page: Tensor) -> Tensor:
+    def rois(self, features: Features, views: Tensor, page: Tensor) -> Tensor:
         """Features (N, C, *roi) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
-        return word_features(level, views, page, self.config.roi, self.config.word_stride)
+        (height, width), stride = self.config.roi, self.config.word_stride
+        rois = word_features(features.level, views, page, (height, width), stride)
+        if self.detail and features.detail is not None:
+            cut = word_features(features.detail, views, page, (2 * height, 2 * width), stride // 2)
+            rois = rois + self.detail(cut)
+        return rois
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of each part."""

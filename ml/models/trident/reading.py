@@ -28,8 +28,38 @@ def widened(boxes: Tensor) -> Tensor:
 def word_features(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """RoIAlign: features (N, C, *size) of views (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
     # In float32: bfloat16 would round the views by pixels.
-    rois = torch.cat([page[:, None].float(), views.float()], 1)
-    return roi_align(level.float(), rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+    level, views = level.float(), views.float()
+    if level.requires_grad:
+        return _looked_up(level, views, page, size, stride)
+    rois = torch.cat([page[:, None].float(), views], 1)
+    return roi_align(level, rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
+
+
+def _looked_up(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """RoIAlign as torchvision has it, by sums of looked-up rows, whose gradient is many times cheaper on CPUs."""
+    height, width = level.shape[2:]
+    y, y_share = _neighbours(views[:, 1], views[:, 3], size[0], height, stride)
+    x, x_share = _neighbours(views[:, 0], views[:, 2], size[1], width, stride)
+    y = y + page[:, None, None] * height
+    place = y[:, :, None, :, None] * width + x[:, None, :, None, :]  # (N, *size, 2, 2)
+    share = y_share[:, :, None, :, None] * x_share[:, None, :, None, :]
+    rows = level.permute(0, 2, 3, 1).flatten(0, 2)
+    taken = F.embedding_bag(place.view(-1, 4), rows, per_sample_weights=share.view(-1, 4), mode="sum")
+    return taken.unflatten(0, (len(views), *size)).permute(0, 3, 1, 2)
+
+
+def _neighbours(first: Tensor, last: Tensor, count: int, length: int, stride: int) -> tuple[Tensor, Tensor]:
+    """The two cells of `length` around each of `count` even steps from `first` to `last` (N,) pixels, and their shares.
+
+    Both (N, count, 2). A step more than a cell outside has no share.
+    """
+    middle = (torch.arange(count, device=first.device) + 0.5) / count
+    at = (first[:, None] + (last - first)[:, None] * middle) / stride - 0.5
+    inside = (at >= -1) & (at <= length)
+    at = at.clamp(0, length - 1)
+    low = at.floor()
+    cells = torch.stack([low, (low + 1).clamp(max=length - 1)], -1)
+    return cells.long(), torch.stack([1 - (at - low), at - low], -1) * inside[..., None]
 
 
 def windows(views: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +101,29 @@ def sinusoid(length: int, width: int) -> Tensor:
         torch.arange(0, width, 2) * (-math.log(10000.0) / width)
     )
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)
+
+
+class Detail(nn.Module):
+    """What a map of twice the resolution adds to a word's features: thin strokes that the words' level is too coarse for.
+
+    It adds nothing before it is trained, so a network that is given it goes on reading as it did.
+    """
+
+    def __init__(self, inputs: int, width: int, channels: int) -> None:
+        super().__init__()
+        self.enter = nn.Conv2d(inputs, width, 1)
+        self.halve = nn.Conv2d(width, channels, 3, stride=2, padding=1)
+        self.join = nn.Conv2d(channels, channels, 1)
+        for parameter in self.join.parameters():
+            nn.init.zeros_(parameter)
+
+    def map(self, fine: Tensor) -> Tensor:
+        """The map (B, width, 2h, 2w) that words are cut from, of the backbone's (B, inputs, 2h, 2w)."""
+        return F.relu(self.enter(fine))
+
+    def forward(self, cut: Tensor) -> Tensor:
+        """What is added to words' features (N, channels, h, w), of what was cut from the map (N, width, 2h, 2w)."""
+        return self.join(F.relu(self.halve(cut)))
 
 
 class ParallelReader(nn.Module):

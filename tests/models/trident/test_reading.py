@@ -4,6 +4,7 @@ import unicodedata
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import roi_align
 
 from ml.errors import UsageError
 from ml.models.charset import EOS, MARKERS, NAMED, PAD, SOS, Charset, named
@@ -145,6 +146,23 @@ def test_word_features_come_from_the_word_and_its_margin():
     assert inside.shape == (1, 1, 8, 32)
     assert inside.mean() > 0.5
     assert elsewhere.abs().max() == 0
+
+
+def test_features_that_are_trained_on_equal_those_that_are_served_and_so_do_their_gradients():
+    torch.manual_seed(0)
+    level, page = torch.randn(2, 3, 12, 20), torch.tensor([0, 1, 1, 0, 1])
+    views = torch.tensor(  # within, over each edge, outside, thin
+        [[8.0, 8, 60, 24], [-9, -7, 30, 9], [50, 30, 95, 60], [200, 9, 240, 20], [9, 9, 9.5, 30]]
+    )
+    rois = torch.cat([page[:, None].float(), views], 1)
+    weight = torch.randn(5, 3, 4, 8)
+    trained, served = (level.clone().requires_grad_() for _ in range(2))
+    own = word_features(trained, views, page, (4, 8), 4)
+    torch.testing.assert_close(own, word_features(level, views, page, (4, 8), 4))
+    (own * weight).sum().backward()
+    theirs = roi_align(served, rois, (4, 8), spatial_scale=0.25, sampling_ratio=1, aligned=True)
+    (theirs * weight).sum().backward()
+    torch.testing.assert_close(trained.grad, served.grad)
 
 
 @pytest.mark.parametrize(("width", "count"), [(30, 1), (69, 1), (72, 2), (104, 2), (106, 3), (5000, WINDOWS)])
