@@ -34,7 +34,8 @@ def export_onnx(network: nn.Module, card: Card, path: Path, opset: int) -> None:
     said = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
+        # Without gradients, as graphs run: what is only quicker to train is not traced.
+        with torch.no_grad(), warnings.catch_warnings(), redirect_stdout(said):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 graph,

@@ -24,7 +24,13 @@ from ml.runners import CARD_KEY, OnnxRunner, TorchRunner
 from ml.training.trident import card
 
 TINY = TridentConfig(
-    backbone="resnet10t", channels=32, layout_stride=16, roi=(4, 32), reader_width=32, decoder_layers=0
+    backbone="resnet10t",
+    channels=32,
+    layout_stride=16,
+    roi=(4, 32),
+    detail=8,
+    reader_width=32,
+    decoder_layers=0,
 )
 
 
@@ -35,6 +41,8 @@ def exported(tmp_path_factory):
     torch.nn.init.normal_(
         network.words.classes.weight, std=0.3
     )  # an untrained network that still finds "words"
+    assert network.detail
+    torch.nn.init.normal_(network.detail.join.weight, std=0.3)
     path: Path = tmp_path_factory.mktemp("graph") / "model.onnx"
     model_card = card(network, "none", {})
     export_onnx(network, model_card, path, 20)
