@@ -148,6 +148,7 @@ class TridentConfig(Section):
     charset: str = Field("english", description="named charset (ml/models/charset.py), several joined by +")
     page_words: Count = Field(200, description="words a page used in training")
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
+    negative: Share = Field(0.05, description="probability of a page in negative: white print on dark")
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
     reading_weight: float = Field(1.0, ge=0, description="weight of the reading losses")

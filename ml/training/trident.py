@@ -38,8 +38,6 @@ Batch = dict[str, Tensor]
 
 #: Share of the crops that lie around one of the page's words, so that most hold many.
 ON_WORDS = 0.8
-#: Share of the pages shown in negative: print in white on a dark ground is common on screens and in tables' heads.
-NEGATIVE = 0.05
 #: Held-out pages that are shown after each validation.
 SHOWN = 2
 
@@ -144,7 +142,7 @@ class TridentSteps(Steps):
         image = view.cut(self._pixels(page, rng))
         if rng is not None and rng.random() < config.erasing:
             _erase(image, rng)
-        if rng is not None and rng.random() < NEGATIVE:
+        if rng is not None and rng.random() < config.negative:
             image = 255 - image
         # A page annotated by lines says neither where its words are nor what each is: none of it is learned.
         told = page.words is not None and not any(len(word.text.split()) > 1 for word in page.words)

@@ -91,7 +91,9 @@ def test_an_epoch_shows_every_page(tmp_path):
 
 def test_a_crop_shows_a_square_of_the_scaled_page_and_its_words_in_place(tmp_path):
     data = dataset(tmp_path, [page(i, 200, 160) for i in range(3)])
-    steps = TridentSteps(data, None, params(long_edge=200, crop=128, zoom=[0.5, 2.0], erasing=0).trident, 1)
+    steps = TridentSteps(
+        data, None, params(long_edge=200, crop=128, zoom=[0.5, 2.0], erasing=0, negative=0).trident, 1
+    )
     seen, sizes = 0, set()
     for number in range(40):
         batch = steps[number]
@@ -124,6 +126,16 @@ def test_crops_show_letters_at_the_size_at_which_they_are_read(tmp_path):
     assert heights
     assert min(heights) >= 9
     assert max(heights) <= 23
+
+
+def test_pages_are_shown_in_negative_too_and_held_out_pages_never(tmp_path):
+    data = dataset(tmp_path, [page(0), page(1)])
+    never, always = (
+        TridentSteps(data, None, params(erasing=0, negative=share).trident, 1) for share in (0, 1)
+    )
+    assert torch.equal(always[0]["image"], 255 - never[0]["image"])
+    held_out = [next(iter(steps.validation()))["image"] for steps in (never, always)]
+    assert torch.equal(*held_out)
 
 
 def test_of_a_word_cut_by_the_edge_only_the_place_is_learned():
