@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 _SMALLEST, _TALLEST = 4, 160  # pixels of a component that may be a letter
+_DARK = 110  # mean brightness of a page
 _FEW = 20  # components that say nothing
 
 
@@ -17,6 +18,8 @@ def letter_height(pixels: np.ndarray) -> float | None:
     h. None where there are too few of them.
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    if cv2.mean(gray)[0] < _DARK:  # print in white on dark
+        gray = cv2.bitwise_not(gray)
     around = cv2.boxFilter(gray, -1, (41, 41), borderType=cv2.BORDER_REPLICATE)
     # Darker than what is around it by a tenth of the scale.
     ink = (cv2.subtract(around, gray) > 30).view(np.uint8)

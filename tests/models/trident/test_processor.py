@@ -26,6 +26,12 @@ def test_the_height_of_letters_is_found_speckled_or_not(height, speckle):
     assert abs(found - height) <= 2
 
 
+def test_white_letters_on_a_dark_page_are_as_tall():
+    dark = 255 - lettered(14)
+    dark[500:] = 0  # as on a page, most of it is ground
+    assert abs((letter_height(dark) or 0) - 14) <= 2
+
+
 def test_a_headline_does_not_speak_for_the_small_print_below_it():
     page = np.concatenate([lettered(30, size=(300, 700)), lettered(9, size=(130, 700))])
     assert abs((letter_height(page) or 0) - 9) <= 2
