@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 _SMALLEST, _TALLEST = 4, 160  # pixels of a component that may be a letter
-_DARK = 110  # mean brightness of a page
+_DARK = 128  # mean brightness of a page
 _FEW = 20  # components that say nothing
 
 
@@ -18,9 +18,9 @@ def letter_height(pixels: np.ndarray) -> float | None:
     h. None where there are too few of them.
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    if cv2.mean(gray)[0] < _DARK:  # print in white on dark
-        gray = cv2.bitwise_not(gray)
     around = cv2.boxFilter(gray, -1, (41, 41), borderType=cv2.BORDER_REPLICATE)
+    if cv2.mean(gray)[0] < _DARK and _light_print(gray, around):
+        gray, around = cv2.bitwise_not(gray), cv2.bitwise_not(around)
     # Darker than what is around it by a tenth of the scale.
     ink = (cv2.subtract(around, gray) > 30).view(np.uint8)
     _, _, parts, _ = cv2.connectedComponentsWithStats(ink, connectivity=8)
@@ -33,3 +33,9 @@ def letter_height(pixels: np.ndarray) -> float | None:
     order = np.argsort(height, kind="stable")
     half = np.searchsorted(np.cumsum(width[order]), width.sum() / 2)
     return float(height[order][half])
+
+
+def _light_print(gray: np.ndarray, around: np.ndarray) -> bool:
+    """Whether print is lighter than its ground. It covers less than half, so it lies further from the mean."""
+    apart = gray[::3, ::3].astype(np.float32) - around[::3, ::3]
+    return float((apart**3).mean()) > 0

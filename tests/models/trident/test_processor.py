@@ -30,6 +30,9 @@ def test_white_letters_on_a_dark_page_are_as_tall():
     dark = 255 - lettered(14)
     dark[500:] = 0  # as on a page, most of it is ground
     assert abs((letter_height(dark) or 0) - 14) <= 2
+    badly_lit = lettered(14) // 3
+    badly_lit[500:] = 85
+    assert abs((letter_height(badly_lit) or 0) - 14) <= 2
 
 
 def test_a_headline_does_not_speak_for_the_small_print_below_it():
