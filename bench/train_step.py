@@ -27,9 +27,9 @@ import torch
 from reporting import add_out, table, write
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.ops import roi_align
 
 from ml.config import Params, SynthConfig, load_profile, parse_params
+from ml.models.trident.reading import aligned
 from ml.pages.store import PageStore, PageWriter
 from ml.training.engine import fit
 from ml.training.trident import TridentSteps, TridentSystem, make
@@ -78,12 +78,6 @@ def plain(params: Params, data: Path) -> list[float]:
         patch("ml.training.trident.sdpa_kernel", lambda _: contextlib.nullcontext()),
     ):
         return plain_steps(params, data)
-
-
-def aligned(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
-    """`word_features` as torchvision has it."""
-    rois = torch.cat([page[:, None].float(), views.float()], 1)
-    return roi_align(level.float(), rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
 
 
 def plain_steps(params: Params, data: Path) -> list[float]:

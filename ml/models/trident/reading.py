@@ -28,9 +28,12 @@ def widened(boxes: Tensor) -> Tensor:
 def word_features(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
     """RoIAlign: features (N, C, *size) of views (N, 4) in pixels, each on page `page` (N,) of level (B, C, h, w)."""
     # In float32: bfloat16 would round the views by pixels.
-    level, views = level.float(), views.float()
-    if level.requires_grad:
-        return _looked_up(level, views, page, size, stride)
+    take = _looked_up if level.requires_grad else aligned
+    return take(level.float(), views.float(), page, size, stride)
+
+
+def aligned(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
+    """`word_features` as torchvision computes them, which graphs are exported with; all in float32."""
     rois = torch.cat([page[:, None].float(), views], 1)
     return roi_align(level, rois, size, spatial_scale=1 / stride, sampling_ratio=1, aligned=True)
 
