@@ -1,10 +1,11 @@
 """Does a large Trident teach a small one more than the pages alone do?
 
-    python bench/self_distill.py [--steps 1500] [--teacher-steps 4000] [--seeds 3] [--out FILE]
+    python bench/self_distill.py [--teacher starters/trident-small] [--steps 2000] [--seeds 3] [--out FILE]
 
-One large Trident is trained first. Then, for each seed, the same small one twice, alone and distilled: the same first
-weights, batches and number of steps, on the same synthetic pages. Scored on pages that neither saw, by
-`ml.evaluation.evaluate`. A gain counts where it has one sign in all seeds. Prints a table to stderr and JSON to stdout.
+The teacher is a trained Trident, the student one of about a third of its size. For each seed the student is trained
+twice from the same random weights, alone and distilled: the same batches and number of steps, on the same synthetic
+pages, in the teacher's charset. Scored on pages that none of them saw, by `ml.evaluation.evaluate`. A gain counts
+where it has one sign in all seeds. Prints a table to stderr and JSON to stdout.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reporting import add_out, table, write
 
-from ml.config import Params, SynthConfig
+from ml.config import Params, SynthConfig, TridentConfig
 from ml.models.trident.network import Trident
 from ml.pages.store import PageStore, PageWriter
 from ml.pages.synthesis.command import generate
+from ml.training.checkpoint import load
 from ml.training.engine import fit
 from ml.training.replay import figures
 from ml.training.trident import card, make, word_threshold
@@ -31,22 +33,23 @@ from ml.training.trident_distill import make_student
 
 SEED = 7
 FIGURES = ("words_f1", "reading_cer", "end_to_end_f1")
-#: What both have in common, and what each has of its own.
-SHARED = {"start": None, "layout_stride": 16, "roi": [4, 32], "dropout": 0.0, "norm": "batch"}
-LARGE = {"backbone": "resnet18", "channels": 96, "reader_width": 160, "reader_layers": 3}
+#: What a student has of its own; strides, columns, charset and scale are the teacher's.
 SMALL = {
+    "start": None,
     "backbone": "resnet10t",
     "channels": 48,
     "tower": 1,
     "reader_width": 96,
     "reader_layers": 1,
     "decoder_width": 64,
+    "dropout": 0.0,
+    "norm": "batch",
 }
 
 
-def dataset(folder: Path, pages: int, long_edge: int) -> Path:
+def dataset(folder: Path, pages: int, like: TridentConfig) -> Path:
     """Synthetic pages: of ten, eight to train on, one to choose the weights by and one for the figures."""
-    config = SynthConfig(pages=pages, long_edge=long_edge, languages=("en",), charset="english")  # pyright: ignore[reportCallIssue]
+    config = SynthConfig(pages=pages, long_edge=like.long_edge, languages=("en",), charset=like.charset)  # pyright: ignore[reportCallIssue]
     splits = ("val", "test", *["train"] * 8)
     with contextlib.ExitStack() as stack:
         writers = {name: stack.enter_context(PageWriter(folder / name)) for name in set(splits)}
@@ -55,20 +58,27 @@ def dataset(folder: Path, pages: int, long_edge: int) -> Path:
     return folder
 
 
-def params_of(args: argparse.Namespace, build: dict[str, Any], steps: int, seed: int) -> Params:
-    """A Trident of this build, trained for so many steps."""
-    often = max(1, steps // 5)
-    training = {"steps": steps, "batch": args.batch, "lr": args.lr, "ema": 0.99, "evaluate_every": often}
+def params_of(args: argparse.Namespace, teacher: Trident, seed: int) -> Params:
+    """A small Trident that the teacher can be compared with, and its training."""
+    often = max(1, args.steps // 5)
+    training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "ema": 0.99, "evaluate_every": often}
     distill = {"alpha": args.alpha, "beta": args.beta, "temperature": args.temperature}
-    trident = SHARED | build | {"long_edge": args.long_edge, "crop": args.crop}
-    trident |= {"training": training | {"save_every": steps}, "distill": distill}
+    same = {"word_stride", "layout_stride", "roi", "charset", "length", "long_edge", "text_px", "zoom"}
+    trident = SMALL | teacher.config.model_dump(include=same) | {"crop": args.crop}
+    trident |= {"training": training | {"save_every": args.steps}, "distill": distill}
     return Params.model_validate({"seed": seed, "trident": trident})
 
 
-def trained(
-    params: Params, data: Path, teacher: Trident | None, workers: int
-) -> tuple[Trident, dict[str, Any]]:
-    """A Trident trained alone or by a teacher, and its figures on the test pages."""
+def scored(network: Trident, data: Path) -> dict[str, Any]:
+    """Its figures on the test pages, its threshold chosen on the validation's."""
+    model_card = card(network, "", {})
+    model_card["thresholds"]["word"] = word_threshold(network, model_card, PageStore(data / "val"))
+    found = figures(network, model_card, {"test": PageStore(data / "test")})["test"]
+    return {name: found[name] for name in FIGURES}
+
+
+def trained(params: Params, data: Path, teacher: Trident | None, workers: int) -> tuple[Trident, float]:
+    """A Trident trained alone or by a teacher, and the seconds it took."""
     system, steps = make_student(params, teacher, data, None) if teacher else make(params, data, None)
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         where = {"state": Path(folder) / "training" / "bench", "log": Path(folder) / "bench.csv"}
@@ -76,11 +86,7 @@ def trained(
         done = fit(
             system, steps, params.trident.training, seed=params.seed, what=what, workers=workers, **where
         )
-    network = system.release() if teacher else system.network
-    model_card = card(network, "", done.metrics)
-    model_card["thresholds"]["word"] = word_threshold(network, model_card, steps.val)
-    scored = figures(network, model_card, {"test": PageStore(data / "test")})["test"]
-    return network, {name: scored[name] for name in FIGURES} | {"seconds": round(done.seconds, 1)}
+    return system.release() if teacher else system.network, round(done.seconds, 1)
 
 
 def gains(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -96,14 +102,11 @@ def gains(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--teacher", default="starters/trident-small", help="checkpoint of a trained Trident")
     parser.add_argument("--pages", type=int, default=600, help="synthetic pages, eight of ten to train on")
-    parser.add_argument("--long-edge", type=int, default=640, help="pixels of their longer side")
-    parser.add_argument(
-        "--crop", type=int, default=320, help="side of the squares trained on; 0: whole pages"
-    )
+    parser.add_argument("--crop", type=int, default=320, help="side of the squares trained on")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=1500, help="of each student")
-    parser.add_argument("--teacher-steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000, help="of each student")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--alpha", type=float, default=1.0, help="weight of the teacher")
@@ -112,28 +115,26 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
     add_out(parser)
     args = parser.parse_args()
+    teacher = cast(Trident, load(Path(args.teacher))[0])
     with tempfile.TemporaryDirectory() as folder:
-        data = dataset(Path(folder), args.pages, args.long_edge)
-        teacher, taught_by = trained(
-            params_of(args, LARGE, args.teacher_steps, SEED), data, None, args.workers
-        )
-        rows = []
+        data = dataset(Path(folder), args.pages, teacher.config)
+        rows = [{"seed": "", "student": "(teacher)", **scored(teacher, data), "seconds": ""}]
         for seed in range(1, args.seeds + 1):
-            params = params_of(args, SMALL, args.steps, seed)
+            params = params_of(args, teacher, seed)
             for way, source in (("alone", None), ("distilled", teacher)):
-                student, scored = trained(params, data, source, args.workers)
-                rows.append({"seed": seed, "student": way, **scored})
+                student, seconds = trained(params, data, source, args.workers)
+                rows.append({"seed": seed, "student": way, **scored(student, data), "seconds": seconds})
+                print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     report = {
         "settings": {key: value for key, value in vars(args).items() if key != "out"},
         "parameters": {
             name: sum(network.parameter_counts().values())
             for name, network in (("teacher", teacher), ("student", student))
         },
-        "teacher": taught_by,
-        "students": rows,
+        "rows": rows,
         "gains": gains(rows),
     }
-    table([{"seed": SEED, "student": "(teacher)", **taught_by}, *rows])
+    table(rows)
     print(f"\n{json.dumps(report['gains'])}", file=sys.stderr)
     write(report, args.out)
     return 0

@@ -74,6 +74,35 @@ def test_marks_are_seen_and_seen_through(mark):
     assert (marked <= made.pixels).all(), "ink only darkens"
 
 
+def test_only_words_of_one_pitch_are_taken_for_a_typewriters():
+    made = setting("typescript")
+    pitch = marks.pitch_of(made.layout.words)
+    assert pitch == pytest.approx(made.manuscript.style.body * 0.6, rel=0.05), (
+        "typewriters' letters are 0.6 em wide"
+    )
+    for other in ("article", "newspaper", "invoice"):
+        assert marks.pitch_of(setting(other).layout.words) is None
+    untouched = marks.typed(np.random.default_rng(1), made.pixels, made.layout.words[:10])
+    assert np.array_equal(untouched, made.pixels), "too few words to tell"
+
+
+def test_a_typewriters_letters_move_and_weigh_one_by_one_and_stay_in_their_words():
+    made = setting("typescript")
+    words = made.layout.words
+    typed = marks.typed(np.random.default_rng(2), made.pixels, words)
+    changed = np.any(typed != made.pixels, axis=2)
+    near = np.zeros_like(changed)
+    for word in words:
+        x1, y1, x2, y2 = (round(side) for side in word.box)
+        near[max(0, y1 - 6) : y2 + 6, max(0, x1 - 8) : x2 + 8] = True
+    assert changed.sum() > 0.02 * near.sum()
+    heavy = [
+        float((255.0 - typed[y1:y2, x1:x2]).mean() / (255.0 - made.pixels[y1:y2, x1:x2]).mean())
+        for x1, y1, x2, y2 in ([round(side) for side in word.box] for word in words if len(word.text) > 2)
+    ]
+    assert np.std(heavy) > 0.01, "ink differs from word to word"
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_a_warp_moves_boxes_with_the_ink(seed):
     """A black box on white, warped: the moved region is its hull, the moved word lies between it and the ink's core."""

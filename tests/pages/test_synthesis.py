@@ -190,6 +190,16 @@ def test_every_label_occurs_often():
     assert len({one.meta["template"] for one in pages}) >= 15
 
 
+def test_some_pages_are_in_capitals_only():
+    shouting = []
+    for made in (setting("letter", index) for index in range(40)):
+        words = [word.text for word in made.layout.words]
+        loud = sum(word == word.upper() for word in words) / len(words)
+        assert (loud > 0.95) == made.manuscript.style.capitals
+        shouting.append(loud > 0.95)
+    assert 1 <= sum(shouting) <= 6
+
+
 def test_fields_filled_in_by_hand_are_marked():
     forms = [set_page(2, index, CONFIG, "form") for index in range(8)]
     assert any(form.manuscript.handwritten for form in forms)

@@ -37,6 +37,7 @@ class Style:
     heading_style: str  # markup function around a heading's words
     heading_numbers: str  # "", "1" or "1."
     captions_above: bool
+    capitals: bool  # nothing but capitals, as forms, notices and old printers' lists have it
     language: str
 
 
@@ -84,6 +85,7 @@ def draw_style(
         heading_style=prose.pick("strong", "strong", "strong", "emph", "box"),
         heading_numbers=prose.pick("", "", "1", "1."),
         captions_above=prose.chance(0.3),
+        capitals=prose.chance(0.05),
         language=prose.language,
     )
 
@@ -119,9 +121,11 @@ class Manuscript:
         return text
 
     def quoted(self, text: str) -> str:
-        """`text` as a Typst string literal: nothing in it is markup. Counts it as shown."""
-        self.record(text)
-        return literal(text)
+        """`text`, in capitals where the style has it, as a Typst string literal: nothing in it is markup.
+
+        Counts it as shown.
+        """
+        return literal(self.record(text.upper() if self.style.capitals else text))
 
     def add(self, *parts: str) -> None:
         self.parts += parts

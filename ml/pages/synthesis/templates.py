@@ -248,5 +248,5 @@ TEMPLATES = {
     "contents": Template(contents, 0.5),
     "catalogue": Template(catalogue, 0.6, _MIXED),
     "formulas": Template(formulas, 0.8),
-    "typescript": Template(typescript, 0.8),
+    "typescript": Template(typescript, 1.4),
 }

@@ -24,6 +24,8 @@ BEARS_ALL = 15.0
 LEGIBLE = 38.0
 #: Share of black pixels at which a word's box is a blot, as white letters on a dark ground become in a fax.
 DROWNED = 0.9
+#: Share of the worn pages in one pitch whose letters are a typewriter's.
+_STRUCK = 0.6
 #: A scene is tried so often before the page is left as it is.
 _TRIES = 3
 
@@ -140,6 +142,9 @@ def _played(
     done = [name]
     height, width = pixels.shape[:2]
     image = pixels
+    if marks.pitch_of(words) and rng.random() < _STRUCK:
+        image = marks.typed(rng, image, words)
+        done.append("typed")
     for mark in _MARKS:
         if rng.random() < scene.marked / 2:
             image = mark(rng, image, words)

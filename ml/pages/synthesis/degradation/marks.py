@@ -1,4 +1,7 @@
-"""What people put on a page that says something already: stamps, pens, markers, rules. All of it is see-through."""
+"""What people and their machines do to a page word by word: a typewriter's uneven letters, stamps, pens, markers, rules.
+
+All but the letters is see-through.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,56 @@ from ml.pages.page import Word
 
 _INKS = ((190, 30, 40), (30, 60, 160), (20, 110, 60), (90, 40, 130), (40, 40, 40))
 _MARKERS = ((255, 240, 90), (160, 240, 140), (255, 180, 210), (150, 220, 255))
+
+
+#: Words that must be seen before a page is taken for a typewriter's, and how far widths may stray from its pitch.
+_TYPED, _STRAYS = 20, 0.3
+
+
+def pitch_of(words: tuple[Word, ...]) -> float | None:
+    """Pixels from letter to letter where all words have one pitch, as a typewriter's have; else None."""
+    letters = np.array([len(word.text) for word in words], np.float64)
+    widths = np.array([word.box[2] - word.box[0] for word in words], np.float64)
+    if len(words) < _TYPED or np.ptp(letters) < 3:
+        return None
+    pitch, start = np.polyfit(letters, widths, 1)
+    return float(pitch) if np.abs(widths - start - pitch * letters).std() < _STRAYS * pitch else None
+
+
+def typed(rng: np.random.Generator, image: np.ndarray, words: tuple[Word, ...]) -> np.ndarray:
+    """Letters as a typewriter's bars strike them: each type a little off its line, some heavy, some weak.
+
+    The page is returned as it is where its words have no common pitch.
+    """
+    pitch = pitch_of(words)
+    if pitch is None:
+        return image
+    height, width = image.shape[:2]
+    tall = float(np.median([word.box[3] - word.box[1] for word in words]))
+    worn: dict[str, np.ndarray] = {}  # a type's own dx, dy, weight, to which each stroke adds
+    loose, uneven = rng.uniform(0.01, 0.05, 2) * tall, float(rng.uniform(0.05, 0.3))
+    heavy = float(rng.uniform(-0.3, 0.9))  # a fresh ribbon, or a worn one
+    dx, dy = np.zeros((2, height, width), np.float32)
+    weight = np.full((height, width), heavy, np.float32)
+    for word in words:
+        x1, y1, x2, y2 = word.box
+        left = (x1 + x2 - pitch * len(word.text)) / 2
+        top, bottom = max(0, int(y1) - 2), int(y2) + 3
+        for i, letter in enumerate(word.text):
+            if letter not in worn:
+                worn[letter] = rng.normal(0, 1, 3) * (*loose, uneven)
+            cell = slice(max(0, round(left + i * pitch)), max(0, round(left + (i + 1) * pitch)))
+            off = worn[letter] + rng.normal(0, 0.5, 3) * (*loose, uneven)
+            dx[top:bottom, cell], dy[top:bottom, cell], _ = off
+            weight[top:bottom, cell] += off[2]
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    moved = cv2.remap(image, x + dx, y + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    side = 2 if tall < 18 else 3
+    bold = cv2.erode(moved, np.ones((side, side), np.uint8)).astype(np.float32)
+    pale = cv2.dilate(moved, np.ones((side, side), np.uint8)).astype(np.float32)
+    share = np.clip(weight, -0.6, 1.0)[..., None]
+    mixed = moved + np.where(share > 0, share * (bold - moved), -share * (pale - moved))
+    return np.clip(mixed, 0, 255).astype(np.uint8)
 
 
 def stamp(rng: np.random.Generator, image: np.ndarray, words: tuple[Word, ...]) -> np.ndarray:
