@@ -128,6 +128,11 @@ class TridentConfig(Section):
         description="normalisation of pyramid and towers; batch folds into the convolutions when served",
     )
     roi: tuple[int, int] = Field((8, 32), description="height and width of a word's features")
+    narrow: float = Field(
+        0.0,
+        ge=0,
+        description="words at most so many times as wide as tall, air included, are read in half the columns; 0: none",
+    )
     detail: int = Field(
         0,
         ge=0,

@@ -25,7 +25,14 @@ from ml.models.trident.fcos import assign, fcos_loss
 from ml.models.trident.graph import graph_for
 from ml.models.trident.network import Features, Trident
 from ml.models.trident.processor import LABELS, MOST_SCALE, canvas_of
-from ml.models.trident.reading import ctc_loss, decoder_loss, flat_start, letter_widths, widened
+from ml.models.trident.reading import (
+    ctc_loss,
+    decoder_loss,
+    flat_start,
+    is_narrow,
+    letter_widths,
+    widened,
+)
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
 from ml.pages.page import Box
@@ -38,6 +45,8 @@ Batch = dict[str, Tensor]
 
 #: Share of the crops that lie around one of the page's words, so that most hold many.
 ON_WORDS = 0.8
+#: Logit of the blank in columns that a narrow word does not have.
+SURELY = 20.0
 #: Held-out pages that are shown after each validation.
 SHOWN = 2
 
@@ -207,6 +216,7 @@ class Reading:
     boxes: Tensor  # (N, 4), pixels
     seen: Tensor  # (N, 4), the boxes that the reader is given
     text: Tensor  # (N, L), ids that end with EOS
+    columns: Tensor  # (N,), how many of the T columns show the word; the others are blank
     parallel: Tensor  # logits (N, T, symbols)
     serial: Tensor | None  # logits (n, L, symbols) of the first n words; None without a decoder
 
@@ -280,40 +290,48 @@ class TridentSystem(nn.Module):
         """Up to `page_words` words a page, the decoder up to `decoder_words` of them a batch."""
         network, config = self.network, self.network.config
         page, slot = self._sample(batch["word_text"], config.page_words * len(batch["image"]))
+        boxes = batch["word_boxes"][page, slot]
+        seen = _jitter(boxes) if network.training else boxes
+        narrow = is_narrow(widened(seen), config.narrow)
+        if network.training:
+            kept = _few_of(narrow)
+            page, slot, boxes, seen, narrow = page[kept], slot[kept], boxes[kept], seen[kept], narrow[kept]
         if len(page) == 0:
             return None
-        boxes, text = batch["word_boxes"][page, slot], batch["word_text"][page, slot]
-        seen = _jitter(boxes) if network.training else boxes
-        rois = network.rois(features, widened(seen), page)
-        parallel = network.reader(rois)
+        text, views = batch["word_text"][page, slot], widened(seen)
+        columns = torch.where(narrow, config.roi[1] // 2, config.roi[1])
         some = slice(0, config.decoder_words if network.training else None)
-        return Reading(page, boxes, seen, text, parallel, forced(network, rois[some], text[some]))
+        serial = forced(network, features, views[some], page[some], text[some])
+        return Reading(page, boxes, seen, text, columns, said(network, features, views, page), serial)
 
     def _reading_losses(self, reading: Reading) -> tuple[Tensor, Tensor]:
         """CTC loss with its flat start, and the decoder's loss."""
         logits, text = reading.parallel, reading.text
         characters = torch.where(text == EOS, PAD, text)
         parallel = ctc_loss(logits, characters, (characters != PAD).sum(-1))
-        parallel = parallel + self._flat_start(logits, characters, reading.boxes, reading.seen)
+        parallel = parallel + self._flat_start(reading, characters)
         if reading.serial is None:
             return parallel, torch.zeros_like(parallel)
         said = text[: len(reading.serial)]
         return parallel, decoder_loss(reading.serial, said, self.network.config.smoothing)
 
-    def _flat_start(self, logits: Tensor, characters: Tensor, boxes: Tensor, seen: Tensor) -> Tensor | float:
+    def _flat_start(self, reading: Reading, characters: Tensor) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
         share = 0.0 if self.started else self.network.config.flat_start
         if not self.network.training or not share or self.progress >= share:
             return 0.0
-        labels = flat_start(characters, boxes, seen, self.widths, logits.shape[1])
+        logits = reading.parallel
+        labels = flat_start(
+            characters, reading.boxes, reading.seen, self.widths, reading.columns, logits.shape[1]
+        )
         weight = 1 - self.progress / share
         return 3.0 * weight * F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
     def _sample(self, text: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        """Page and slot numbers of the batch's words; shuffled in training, so that a cut at `most` is fair."""
+        """Page and slot numbers of the batch's words; shuffled in training, so that a cut is fair."""
         page, slot = (text[..., 0] != PAD).nonzero(as_tuple=True)
         if self.network.training:
-            order = torch.randperm(len(page), device=page.device)[: min(most, _few(len(page)))]
+            order = torch.randperm(len(page), device=page.device)[:most]
             page, slot = page[order], slot[order]
         return page, slot
 
@@ -339,13 +357,27 @@ class TridentSystem(nn.Module):
         return pictures(graph_for(self.network), model_card, self.shown)
 
 
-def forced(network: Trident, rois: Tensor, text: Tensor) -> Tensor | None:
+def said(network: Trident, features: Features, views: Tensor, page: Tensor) -> Tensor:
+    """The parallel head's logits (N, T, symbols) of views (N, 4); columns that narrow ones lack are surely blank."""
+    most, groups = network.config.roi[1], []
+    for columns, these in network.columns_for(views):
+        some = these.nonzero()[:, 0]
+        logits = network.read(features, views[some], page[some], columns)
+        blank = F.one_hot(torch.tensor(PAD, device=views.device), logits.shape[-1]).to(logits) * SURELY
+        rest = blank.expand(len(some), most - columns, -1)
+        groups.append((some, torch.cat([logits, rest], 1)))
+    order, whole = (torch.cat(parts) for parts in zip(*groups, strict=True))
+    return whole[order.argsort()]
+
+
+def forced(network: Trident, features: Features, views: Tensor, page: Tensor, text: Tensor) -> Tensor | None:
     """The decoder's logits (n, L, symbols) where it is told all characters before: teacher forcing.
 
-    Of words' features (n, C, *roi) and texts (n, L) that end with EOS; None without a decoder.
+    Of views (n, 4) and texts (n, L) that end with EOS; None without a decoder.
     """
     if network.decoder is None:
         return None
+    rois = network.rois(features, views, page, network.config.roi[1])
     starts = torch.cat([torch.full_like(text[:, :1], SOS), text[:, :-1]], 1)
     return network.decoder(network.decoder.remember(rois), starts)
 
@@ -356,6 +388,12 @@ def _few(count: int) -> int:
     The CPU library keeps memory for every shape it meets: of all counts, 210 MB more in 400 steps of a tiny Trident.
     """
     return count // 32 * 32 or max((size for size in (1, 2, 4, 8, 16, 24) if size <= count), default=0)
+
+
+def _few_of(narrow: Tensor) -> Tensor:
+    """The first words of those read in half the columns and of the others, each as many as make one of few shapes."""
+    groups = [(narrow == half).nonzero()[:, 0] for half in (True, False)]
+    return torch.cat([group[: _few(len(group))] for group in groups]).sort().values
 
 
 def _jitter(boxes: Tensor) -> Tensor:

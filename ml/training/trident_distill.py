@@ -35,6 +35,7 @@ from ml.training.trident import (
     TridentSystem,
     forced,
     make,
+    said,
 )
 
 #: Where the projections ride on the student while it trains.
@@ -62,7 +63,7 @@ def check_comparable(student: Trident, teacher: Trident) -> None:
     own, given = student.config, teacher.config
     shared = [
         ("strides", "word_stride, layout_stride", *((c.word_stride, c.layout_stride) for c in (own, given))),
-        ("columns", "roi", own.roi[1], given.roi[1]),
+        ("columns", "roi, narrow", *((c.roi[1], c.narrow) for c in (own, given))),
     ]
     if student.decoder and teacher.decoder:
         shared.append(("length", "length", own.length, given.length))
@@ -151,9 +152,11 @@ class TridentDistillation(TridentSystem):
         teacher, temperature = self._teacher[0], self.config.temperature
         count = 0 if reading.serial is None else len(reading.serial)
         with torch.no_grad():
-            rois = teacher.rois(known, widened(reading.seen), reading.page)
-            parallel = teacher.reader(rois)
-            serial = forced(teacher, rois[:count], reading.text[:count]) if count else None
+            views, page = widened(reading.seen), reading.page
+            parallel = said(teacher, known, views, page)
+            serial = (
+                forced(teacher, known, views[:count], page[:count], reading.text[:count]) if count else None
+            )
         characters = ((reading.text != PAD) & (reading.text != EOS)).sum(-1).clamp(min=1)
         columns = soft_choice(reading.parallel, parallel, temperature)  # (N, T)
         by_column = (columns.sum(-1) / characters).mean()

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.ops import nms
 
 Norm = Literal["group", "batch"]
 
@@ -154,26 +155,17 @@ def fcos_loss(
     return {"class": loss_class, "box": loss_box, "center": loss_center}
 
 
-def pairwise_iou(boxes: Tensor) -> Tensor:
-    """IoU of every box with every other on the same page: (B, N, 4) to (B, N, N)."""
-    low = torch.maximum(boxes[:, :, None, :2], boxes[:, None, :, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], boxes[:, None, :, 2:])
-    overlap = (high - low).clamp(min=0).prod(-1)
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-    return overlap / (area[:, :, None] + area[:, None, :] - overlap).clamp(min=1e-6)
+def suppress(boxes: Tensor, threshold: float) -> Tensor:
+    """Greedy non-maximum suppression: keep flags (B, N) for boxes (B, N, 4) sorted by falling score.
 
-
-def suppress(boxes: Tensor, threshold: float, rounds: int = 4) -> Tensor:
-    """Non-maximum suppression as matrix algebra: keep flags (B, N) for boxes (B, N, 4) sorted by falling score.
-
-    Cluster-NMS (Zheng et al. 2020): each round lets only kept boxes suppress. It equals greedy NMS once the rounds
-    reach the longest chain of suppressions, has static shapes, and exports to any runtime.
+    Every page is moved to a place of its own, so that one pass serves a whole batch.
     """
-    overlaps = pairwise_iou(boxes).triu(diagonal=1) > threshold  # [i, j]: i is better and covers j
-    keep = torch.ones_like(boxes[..., 0], dtype=torch.bool)
-    for _ in range(rounds):
-        keep = ~(overlaps & keep[:, :, None]).any(1)
-    return keep
+    pages, count = boxes.shape[:2]
+    apart = (boxes.max() - boxes.min() + 1) * torch.arange(pages, device=boxes.device)
+    order = torch.arange(count, 0, -1, device=boxes.device, dtype=torch.float32).repeat(pages)
+    kept = nms((boxes + apart[:, None, None]).flatten(0, 1).float(), order, threshold)
+    flags = torch.zeros(pages * count, dtype=torch.bool, device=boxes.device)
+    return flags.index_put((kept,), torch.tensor(True, device=boxes.device)).view(pages, count)
 
 
 def second_look(boxes: Tensor, outputs: tuple[Tensor, Tensor, Tensor], stride: int) -> Tensor:

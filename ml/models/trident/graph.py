@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ml.models.charset import PAD
 from ml.models.trident.fcos import decode
 from ml.models.trident.network import Features, Trident
 from ml.models.trident.reading import WINDOWS, columns_kept, path_length, widened, windows
@@ -19,6 +21,8 @@ FLOOR = 0.15
 
 class TridentGraph(nn.Module):
     """Boxes, scores and CTC paths as arrays of fixed width; a score of 0 marks an empty slot."""
+
+    nothing: Tensor
 
     input_names = ("image", "boxes")
     output_names = (
@@ -36,6 +40,7 @@ class TridentGraph(nn.Module):
     def __init__(self, network: Trident) -> None:
         super().__init__()
         self.network = network
+        self.register_buffer("nothing", torch.tensor([[0.0, 0, 1, 1]]), persistent=False)
 
     def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         """Pages uint8 (B, H, W, 3) and boxes to read (B, Q, 4), in pixels; Q >= 1, an empty box reads nothing."""
@@ -49,9 +54,7 @@ class TridentGraph(nn.Module):
             features.regions, config.layout_stride, REGION_CANDIDATES, REGIONS, REGION_OVERLAP
         )
         every = torch.cat([found, boxes], 1)  # (B, WORDS + Q, 4)
-        # The first given box is always read, empty or not: no runtime is then handed a batch of no words at all.
-        given = (boxes[:, 1:, 2:] > boxes[:, 1:, :2]).all(-1)
-        real = torch.cat([scores > 0, torch.ones_like(scores[:, :1], dtype=torch.bool), given], 1)
+        real = torch.cat([scores > 0, (boxes[..., 2:] > boxes[..., :2]).all(-1)], 1)
         text, confidence = self._read(features, every, real)
         return (
             found,
@@ -72,17 +75,21 @@ class TridentGraph(nn.Module):
         """
         views, count = windows(widened(boxes))
         asked = torch.arange(WINDOWS, device=boxes.device) < count[..., None]
-        index = (asked & real[..., None]).nonzero()  # (M, 3): page, slot, window
-        page, slot, window = index[:, 0], index[:, 1], index[:, 2]
-        rois = self.network.rois(features, views[page, slot, window], page)
-        probability, path = self.network.reader(rois).float().softmax(-1).max(-1)  # (M, T)
-        place, taken = columns_kept(window, count[page, slot], path.shape[1])
-        length = path_length(path.shape[1])
-        place = torch.where(taken, place, length)  # one column too many takes what is not kept
-        where = (page[:, None], slot[:, None], place)
-        shape = (*boxes.shape[:2], length + 1)
-        text = torch.zeros(shape, dtype=torch.int16).index_put(where, path.to(torch.int16))[..., :length]
-        sure = torch.ones(shape).index_put(where, probability)[..., :length]
+        length = path_length(self.network.config.roi[1])
+        shape = (*boxes.shape[:2], length + 1)  # one column too many takes what is not kept
+        text, sure = torch.full(shape, PAD, dtype=torch.int16), torch.ones(shape)
+        for columns, these in self.network.columns_for(views):
+            index = (asked & these & real[..., None]).nonzero()  # (M, 3): page, slot, window
+            page, slot, window = index[:, 0], index[:, 1], index[:, 2]
+            # A view of nothing beside them: no runtime is then handed a batch of no words at all.
+            some = torch.cat([views[page, slot, window], self.nothing])
+            logits = self.network.read(features, some, F.pad(page, (0, 1)), columns)[:-1]
+            probability, path = logits.float().softmax(-1).max(-1)  # (M, columns)
+            place, taken = columns_kept(window, count[page, slot], columns)
+            where = (page[:, None], slot[:, None], torch.where(taken, place, length))
+            text = text.index_put(where, path.to(torch.int16))
+            sure = sure.index_put(where, probability)
+        text, sure = text[..., :length], sure[..., :length]
         # The weakest column decides: one wrong character makes a word wrong.
         return text, torch.where(real, sure.amin(-1), 0.0)
 

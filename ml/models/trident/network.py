@@ -15,7 +15,7 @@ from ml.config import TridentConfig
 from ml.errors import InputError, UsageError
 from ml.models import charset
 from ml.models.trident.fcos import FcosHead, Norm, normalisation
-from ml.models.trident.reading import Decoder, Detail, ParallelReader, word_features
+from ml.models.trident.reading import Decoder, Detail, ParallelReader, is_narrow, word_features
 from ml.pages.labels import PUBLAYNET
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, which timm's weights expect
@@ -111,14 +111,25 @@ class Trident(nn.Module):
         level, layout = levels[0], levels[self.strides.index(self.config.layout_stride)]
         return Features(level, detail, layout, self.words(level), self.layout(layout))
 
-    def rois(self, features: Features, views: Tensor, page: Tensor) -> Tensor:
-        """Features (N, C, *roi) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
-        (height, width), stride = self.config.roi, self.config.word_stride
-        rois = word_features(features.level, views, page, (height, width), stride)
+    def rois(self, features: Features, views: Tensor, page: Tensor, columns: int) -> Tensor:
+        """Features (N, C, roi height, columns) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
+        height, stride = self.config.roi[0], self.config.word_stride
+        rois = word_features(features.level, views, page, (height, columns), stride)
         if self.detail and features.detail is not None:
-            cut = word_features(features.detail, views, page, (2 * height, 2 * width), stride // 2)
+            cut = word_features(features.detail, views, page, (2 * height, 2 * columns), stride // 2)
             rois = rois + self.detail(cut)
         return rois
+
+    def columns_for(self, views: Tensor) -> list[tuple[int, Tensor]]:
+        """In how many columns views (..., 4) are read, and which they are, bool (...): narrow ones in half of all."""
+        columns, narrow = self.config.roi[1], is_narrow(views, self.config.narrow)
+        return (
+            [(columns // 2, narrow), (columns, ~narrow)] if self.config.narrow else [(columns, narrow | True)]
+        )
+
+    def read(self, features: Features, views: Tensor, page: Tensor, columns: int) -> Tensor:
+        """What the parallel head says of views (N, 4) on pages `page` (N,): logits (N, columns, symbols)."""
+        return self.reader(self.rois(features, views, page, columns))
 
     def parameter_counts(self) -> dict[str, int]:
         """Parameters of each part."""

@@ -195,7 +195,7 @@ def test_a_flat_start_spells_the_word_from_left_to_right(text, width):
     charset = named("english")
     ids = torch.tensor([charset.encode(text) + [PAD] * (24 - len(text))])
     box = torch.tensor([[5.0, 0, 5 + width, 10]])
-    columns = flat_start(ids, box, box, letter_widths(charset.symbols), 32)[0].tolist()
+    columns = flat_start(ids, box, box, letter_widths(charset.symbols), torch.tensor([32]), 32)[0].tolist()
     assert charset.decode_ctc(np.array([columns])) == [text]
 
 
@@ -203,8 +203,7 @@ def test_a_flat_start_is_blank_where_the_word_is_not():
     charset = named("english")
     ids = torch.tensor([charset.encode("on")])
     box = torch.tensor([[100.0, 0, 120, 10]])
-    columns = flat_start(
-        ids, box, box + torch.tensor([[-100.0, 0, 0, 0]]), letter_widths(charset.symbols), 32
-    )[0]
+    seen, widths = box + torch.tensor([[-100.0, 0, 0, 0]]), letter_widths(charset.symbols)
+    columns = flat_start(ids, box, seen, widths, torch.tensor([32]), 32)[0]
     assert (columns[:20] == PAD).all()
     assert (columns[20:] != PAD).any()
