@@ -8,6 +8,9 @@ import numpy as np
 _SMALLEST, _TALLEST = 4, 160  # pixels of a component that may be a letter
 _DARK = 128  # mean brightness of a page
 _FEW = 20  # components that say nothing
+#: Letters are alike where the tallest quarter is less than so many times as tall as the smallest; capitals are so many
+#: times as tall as what is typical of a text with as large letters.
+_ALIKE, _CAPITAL = 1.2, 1.25
 
 
 def letter_height(pixels: np.ndarray) -> float | None:
@@ -15,7 +18,8 @@ def letter_height(pixels: np.ndarray) -> float | None:
 
     Laid side by side, half of the letters' length is of components at most so tall: a few words in large print, with
     all their ink, say no more than as long a piece of small print. In print it is between the height of an x and of an
-    h. None where there are too few of them.
+    h; where nearly all are of one height they are capitals and figures, and the letters that would go with them are
+    smaller. None where there are too few of them.
     """
     gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     around = cv2.boxFilter(gray, -1, (41, 41), borderType=cv2.BORDER_REPLICATE)
@@ -31,8 +35,9 @@ def letter_height(pixels: np.ndarray) -> float | None:
         return None
     height, width = height[like], width[like]
     order = np.argsort(height, kind="stable")
-    half = np.searchsorted(np.cumsum(width[order]), width.sum() / 2)
-    return float(height[order][half])
+    shares = np.searchsorted(np.cumsum(width[order]), width.sum() * np.array([0.25, 0.5, 0.75]))
+    low, middle, high = (float(tall) for tall in height[order][shares])
+    return middle / _CAPITAL if high < _ALIKE * low else middle
 
 
 def _light_print(gray: np.ndarray, around: np.ndarray) -> bool:
