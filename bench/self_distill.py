@@ -1,6 +1,6 @@
 """Does a large Trident teach a small one more than the pages alone do?
 
-    python bench/self_distill.py [--teacher starters/trident-small] [--steps 2000] [--seeds 3] [--out FILE]
+    python bench/self_distill.py [--teacher starters/trident-small] [--steps 1500] [--seeds 1 2 3] [--out FILE]
 
 The teacher is a trained Trident, the student one of about a third of its size. For each seed the student is trained
 twice from the same random weights, alone and distilled: the same batches and number of steps, on the same synthetic
@@ -106,8 +106,8 @@ def main() -> int:
     parser.add_argument("--pages", type=int, default=600, help="synthetic pages, eight of ten to train on")
     parser.add_argument("--crop", type=int, default=320, help="side of the squares trained on")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=2000, help="of each student")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1500, help="of each student")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--alpha", type=float, default=1.0, help="weight of the teacher")
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the truth")
@@ -119,7 +119,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         data = dataset(Path(folder), args.pages, teacher.config)
         rows = [{"seed": "", "student": "(teacher)", **scored(teacher, data), "seconds": ""}]
-        for seed in range(1, args.seeds + 1):
+        for seed in args.seeds:
             params = params_of(args, teacher, seed)
             for way, source in (("alone", None), ("distilled", teacher)):
                 student, seconds = trained(params, data, source, args.workers)

@@ -63,7 +63,8 @@ def check_comparable(student: Trident, teacher: Trident) -> None:
     own, given = student.config, teacher.config
     shared = [
         ("strides", "word_stride, layout_stride", *((c.word_stride, c.layout_stride) for c in (own, given))),
-        ("columns", "roi, narrow", *((c.roi[1], c.narrow) for c in (own, given))),
+        ("columns", "roi", own.roi[1], given.roi[1]),
+        ("narrow words", "narrow", own.narrow, given.narrow),
     ]
     if student.decoder and teacher.decoder:
         shared.append(("length", "length", own.length, given.length))

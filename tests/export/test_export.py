@@ -29,6 +29,7 @@ TINY = TridentConfig(
     layout_stride=16,
     roi=(4, 32),
     detail=8,
+    narrow=2.0,
     reader_width=32,
     decoder_layers=0,
 )
@@ -57,7 +58,7 @@ def test_the_graph_computes_what_the_network_computes_at_any_batch_and_size(
     rng = np.random.default_rng(batch)
     inputs = {
         "image": rng.integers(0, 256, (batch, height, width, 3), np.uint8),
-        "boxes": np.tile(np.array([[10, 10, 90, 26]], np.float32), (batch, given, 1)),
+        "boxes": np.stack([np.array([[10, 10, 90 - 20 * i, 26] for i in range(given)], np.float32)] * batch),
     }
     a, b = TorchRunner(graph_of(network, model_card))(inputs), OnnxRunner(path)(inputs)
     assert (a["word_scores"] > 0).any()

@@ -8,9 +8,10 @@ from PIL import Image
 
 from ml.config import Params
 from ml.models.charset import EOS, PAD
+from ml.models.trident.network import Trident
 from ml.pages import Page, Region, Word, page_id
 from ml.pages.store import PageWriter
-from ml.training.trident import TridentSteps, TridentSystem, View, make
+from ml.training.trident import TridentSteps, TridentSystem, View, _few_of, make, said
 
 TINY = {
     "backbone": "resnet10t",
@@ -183,6 +184,25 @@ def test_pages_without_annotation_do_not_change_the_losses(tmp_path):
     both, one = net.loss(batch), net.loss(alone)
     for name, value in one.items():
         assert both[name].item() == pytest.approx(value.item(), rel=1e-3), name
+
+
+def test_words_of_both_widths_are_read_in_their_order_and_a_narrow_one_is_blank_beyond_its_columns():
+    network = Trident(params(narrow=2.0).trident).eval()
+    features = network(torch.randint(0, 256, (2, 128, 128, 3), dtype=torch.uint8))
+    views = torch.tensor([[0.0, 0, 60, 12], [5, 5, 15, 15], [30, 40, 100, 55], [60, 60, 80, 75]])
+    page = torch.tensor([0, 1, 1, 0])
+    logits = said(network, features, views, page)
+    for i, columns in enumerate((32, 16, 32, 16)):
+        alone = network.read(features, views[i : i + 1], page[i : i + 1], columns)[0]
+        torch.testing.assert_close(logits[i, :columns], alone, atol=1e-4, rtol=1e-3)
+        assert (logits[i, columns:].softmax(-1)[:, PAD] > 0.999).all()
+
+
+def test_shapes_stay_few_with_words_of_both_widths():
+    narrow = torch.arange(171) % 3 == 0  # 57 narrow ones, 114 wide ones
+    kept = _few_of(narrow)
+    assert (narrow[kept].sum(), (~narrow[kept]).sum()) == (32, 96)
+    assert kept.tolist() == sorted(set(kept.tolist()))
 
 
 def test_a_step_tells_how_many_words_it_holds(system):

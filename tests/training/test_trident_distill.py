@@ -148,6 +148,7 @@ def test_a_few_steps_bring_the_student_nearer_to_its_teacher(made):
         ({"layout_stride": 32}, r"strides: \(4, 16\) and \(4, 32\)"),
         ({"word_stride": 8}, r"strides: \(4, 16\) and \(8, 16\)"),
         ({"roi": [4, 16]}, "columns: 32 and 16"),
+        ({"narrow": 2.0}, "narrow words: 0.0 and 2.0"),
         ({"length": 24}, "length: 32 and 24"),
         ({"charset": "latin"}, "charset: 'english' .* 'latin'"),
     ],

@@ -22,8 +22,6 @@ FLOOR = 0.15
 class TridentGraph(nn.Module):
     """Boxes, scores and CTC paths as arrays of fixed width; a score of 0 marks an empty slot."""
 
-    nothing: Tensor
-
     input_names = ("image", "boxes")
     output_names = (
         "word_boxes",
@@ -40,7 +38,6 @@ class TridentGraph(nn.Module):
     def __init__(self, network: Trident) -> None:
         super().__init__()
         self.network = network
-        self.register_buffer("nothing", torch.tensor([[0.0, 0, 1, 1]]), persistent=False)
 
     def forward(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, ...]:
         """Pages uint8 (B, H, W, 3) and boxes to read (B, Q, 4), in pixels; Q >= 1, an empty box reads nothing."""
@@ -79,13 +76,14 @@ class TridentGraph(nn.Module):
         shape = (*boxes.shape[:2], length + 1)  # one column too many takes what is not kept
         text, sure = torch.full(shape, PAD, dtype=torch.int16), torch.ones(shape)
         for columns, these in self.network.columns_for(views):
-            index = (asked & these & real[..., None]).nonzero()  # (M, 3): page, slot, window
+            chosen = asked & these & real[..., None]
+            # The first of all windows beside them: no runtime is then handed a batch of no words at all.
+            index = F.pad(chosen.nonzero(), (0, 0, 0, 1))  # (M, 3): page, slot, window
             page, slot, window = index[:, 0], index[:, 1], index[:, 2]
-            # A view of nothing beside them: no runtime is then handed a batch of no words at all.
-            some = torch.cat([views[page, slot, window], self.nothing])
-            logits = self.network.read(features, some, F.pad(page, (0, 1)), columns)[:-1]
+            logits = self.network.read(features, views[page, slot, window], page, columns)
             probability, path = logits.float().softmax(-1).max(-1)  # (M, columns)
             place, taken = columns_kept(window, count[page, slot], columns)
+            taken = taken & chosen[page, slot, window][:, None]
             where = (page[:, None], slot[:, None], torch.where(taken, place, length))
             text = text.index_put(where, path.to(torch.int16))
             sure = sure.index_put(where, probability)

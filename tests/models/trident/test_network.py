@@ -9,10 +9,10 @@ from ml.models.trident.network import Trident
 TINY = {"backbone": "resnet10t", "channels": 32, "reader_width": 32, "decoder_width": 32, "layout_stride": 16}
 
 
-@pytest.fixture(scope="module")
-def network():
+@pytest.fixture(scope="module", params=[0.0, 2.0], ids=["one width", "narrow words apart"])
+def network(request):
     torch.manual_seed(0)
-    return Trident(TridentConfig(**TINY)).eval()
+    return Trident(TridentConfig(**TINY, narrow=request.param)).eval()
 
 
 def test_levels_and_heads_have_the_strides_they_promise(network):
@@ -39,7 +39,7 @@ def test_paper_profile_has_about_thirty_million_parameters():
 def test_a_page_reads_the_same_alone_and_in_a_batch(network):
     torch.manual_seed(1)
     pages = torch.randint(0, 256, (3, 256, 256, 3), dtype=torch.uint8)
-    boxes = torch.tensor([[[10.0, 10, 60, 22], [30, 40, 90, 55]]]).expand(3, -1, -1)
+    boxes = torch.tensor([[[10.0, 10, 60, 22], [7, 9, 19, 21], [30, 40, 90, 55]]]).expand(3, -1, -1)
     graph = graph_for(network)
     with torch.inference_mode():
         batch, alone = graph(pages, boxes), graph(pages[1:2], boxes[1:2])
@@ -59,6 +59,22 @@ def test_an_empty_page_gives_empty_slots_and_no_failure(network):
         )
     assert outputs["word_boxes"].shape == (1, WORDS, 4)
     assert (outputs["word_scores"] == 0).all()
+
+
+def test_a_narrow_word_is_read_in_half_the_columns_of_a_wide_one():
+    network = Trident(TridentConfig(**TINY, narrow=2.0)).eval()
+    features = network(torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8))
+    views, page = (
+        torch.tensor([[0.0, 0, 20, 10], [0, 0, 21, 10], [8, 8, 12, 20]]),
+        torch.zeros(3, dtype=torch.long),
+    )
+    shapes = {
+        columns: (these.tolist(), network.read(features, views[these], page[these], columns).shape[1])
+        for columns, these in network.columns_for(views)
+    }
+    assert shapes == {16: ([True, False, True], 16), 32: ([False, True, False], 32)}
+    everything = Trident(TridentConfig(**TINY)).columns_for(views)
+    assert [(columns, these.tolist()) for columns, these in everything] == [(32, [True] * 3)]
 
 
 def test_an_unknown_backbone_is_refused_with_near_names():
