@@ -149,8 +149,11 @@ class TridentDistillation(TridentSystem):
         return torch.stack(apart).sum()
 
     def _reading_like(self, reading: Reading, known: Features) -> tuple[Tensor, Tensor]:
-        """KL of both reading heads to the teacher's on the same words, in nats a character as their own losses."""
-        teacher, temperature = self._teacher[0], self.config.temperature
+        """KL of both reading heads to the teacher's on the same words, in nats a character as their own losses.
+
+        Not softened: a CTC path is spikes between blanks, and softened ones taught less than the truth alone.
+        """
+        teacher = self._teacher[0]
         count = 0 if reading.serial is None else len(reading.serial)
         with torch.no_grad():
             views, page = widened(reading.seen), reading.page
@@ -159,12 +162,12 @@ class TridentDistillation(TridentSystem):
                 forced(teacher, known, views[:count], page[:count], reading.text[:count]) if count else None
             )
         characters = ((reading.text != PAD) & (reading.text != EOS)).sum(-1).clamp(min=1)
-        columns = soft_choice(reading.parallel, parallel, temperature)  # (N, T)
+        columns = soft_choice(reading.parallel, parallel, temperature=1.0)  # (N, T)
         by_column = (columns.sum(-1) / characters).mean()
         if reading.serial is None or serial is None:
             return by_column, torch.zeros_like(by_column)
         told = reading.text[:count] != PAD
-        return by_column, soft_choice(reading.serial, serial, temperature)[told].mean()
+        return by_column, soft_choice(reading.serial, serial, temperature=1.0)[told].mean()
 
 
 def make_student(
