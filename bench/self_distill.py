@@ -33,7 +33,18 @@ from ml.training.trident_distill import make_student
 
 SEED = 7
 FIGURES = ("words_f1", "reading_cer", "end_to_end_f1")
-#: What a student has of its own; strides, columns, charset and scale are the teacher's.
+#: What a student takes from its teacher, and what it has of its own.
+SHARED = {
+    "word_stride",
+    "layout_stride",
+    "roi",
+    "narrow",
+    "charset",
+    "length",
+    "long_edge",
+    "text_px",
+    "zoom",
+}
 SMALL = {
     "start": None,
     "backbone": "resnet10t",
@@ -63,8 +74,7 @@ def params_of(args: argparse.Namespace, teacher: Trident, seed: int) -> Params:
     often = max(1, args.steps // 5)
     training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "ema": 0.99, "evaluate_every": often}
     distill = {"alpha": args.alpha, "beta": args.beta, "temperature": args.temperature}
-    same = {"word_stride", "layout_stride", "roi", "charset", "length", "long_edge", "text_px", "zoom"}
-    trident = SMALL | teacher.config.model_dump(include=same) | {"crop": args.crop}
+    trident = SMALL | teacher.config.model_dump(include=SHARED) | {"crop": args.crop}
     trident |= {"training": training | {"save_every": args.steps}, "distill": distill}
     return Params.model_validate({"seed": seed, "trident": trident})
 
