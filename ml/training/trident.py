@@ -312,8 +312,8 @@ class TridentSystem(nn.Module):
         parallel = parallel + self._flat_start(reading, characters)
         if reading.serial is None:
             return parallel, torch.zeros_like(parallel)
-        said = text[: len(reading.serial)]
-        return parallel, decoder_loss(reading.serial, said, self.network.config.smoothing)
+        told = text[: len(reading.serial)]
+        return parallel, decoder_loss(reading.serial, told, self.network.config.smoothing)
 
     def _flat_start(self, reading: Reading, characters: Tensor) -> Tensor | float:
         """Cross-entropy against letters of typical widths, fading over the first `flat_start` of the training."""
