@@ -45,9 +45,9 @@ def test_a_network_that_is_given_detail_reads_as_before_and_then_learns_from_it(
     own.eval()
     alike = load(folder)[0].eval()
     torch.testing.assert_close(
-        own.rois(own(pages), views, page), alike.rois(alike(pages), views, page), atol=1e-4, rtol=1e-4
+        own.rois(own(pages), views, page, 32), alike.rois(alike(pages), views, page, 32), atol=1e-4, rtol=1e-4
     )
-    own.rois(own(pages), views, page).square().sum().backward()
+    own.rois(own(pages), views, page, 32).square().sum().backward()
     assert own.detail is not None
     assert own.detail.join.weight.grad.abs().max() > 0
 
