@@ -4,7 +4,8 @@
 
 Each network begins from random weights and sees the same batches; its heads are those of `bench/self_distill.py`'s
 student. Scored on pages that none saw, by `ml.evaluation.evaluate`. A page's time is that of the exported graph with
-integer convolutions on one core, the best of several runs in turns. Prints a table to stderr and JSON to stdout.
+integer convolutions on one core, the best of several runs in turns; that page is empty, so nothing on it is read.
+Prints a table to stderr and JSON to stdout.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from reporting import add_out, table, write
-from self_distill import SMALL, dataset, scored, trained
+from self_distill import dataset, params_of, scored, trained
 
-from ml.config import Params, TridentConfig, load_profile
+from ml.config import load_profile
 from ml.export.int8 import quantise
 from ml.export.onnx import export_onnx
 from ml.models.processor import processor_for
@@ -30,17 +31,6 @@ from ml.pages.store import PageStore
 from ml.training.trident import card
 
 ROUNDS = 5
-
-
-def params_of(args: argparse.Namespace, like: TridentConfig, backbone: str) -> Params:
-    """A small Trident on this backbone, and its training."""
-    training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "ema": 0.99}
-    training |= {"evaluate_every": max(1, args.steps // 5), "save_every": args.steps}
-    same = like.model_dump(
-        include={"word_stride", "layout_stride", "roi", "charset", "long_edge", "text_px", "zoom"}
-    )
-    trident = SMALL | same | {"backbone": backbone, "crop": args.crop, "training": training}
-    return Params.model_validate({"seed": args.seed, "trident": trident})
 
 
 def session_of(network: Trident, data: Path, folder: Path) -> ort.InferenceSession:
@@ -56,7 +46,7 @@ def session_of(network: Trident, data: Path, folder: Path) -> ort.InferenceSessi
 
 
 def milliseconds(sessions: dict[str, ort.InferenceSession], page: np.ndarray) -> dict[str, float]:
-    """The best of `ROUNDS` runs of each on one page with one box, in turns."""
+    """The best of `ROUNDS` runs of each on one page without words, in turns."""
     inputs = {"image": page[None], "boxes": np.zeros((1, 1, 4), np.float32)}
     best = dict.fromkeys(sessions, float("inf"))
     for _ in range(ROUNDS):
@@ -90,7 +80,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         data = dataset(Path(temporary) / "pages", args.pages, like)
         for backbone in args.backbones:
-            network, seconds = trained(params_of(args, like, backbone), data, None, args.workers)
+            network, seconds = trained(
+                params_of(args, like, args.seed, backbone=backbone), data, None, args.workers
+            )
             counts = network.parameter_counts()
             rows.append(
                 {

@@ -69,13 +69,12 @@ def dataset(folder: Path, pages: int, like: TridentConfig) -> Path:
     return folder
 
 
-def params_of(args: argparse.Namespace, teacher: Trident, seed: int) -> Params:
-    """A small Trident that the teacher can be compared with, and its training."""
+def params_of(args: argparse.Namespace, like: TridentConfig, seed: int, **build: Any) -> Params:
+    """A small Trident that can be compared with one built `like` that, but for `build`, and its training."""
     often = max(1, args.steps // 5)
     training = {"steps": args.steps, "batch": args.batch, "lr": args.lr, "ema": 0.99, "evaluate_every": often}
-    distill = {"alpha": args.alpha, "beta": args.beta, "temperature": args.temperature}
-    trident = SMALL | teacher.config.model_dump(include=SHARED) | {"crop": args.crop}
-    trident |= {"training": training | {"save_every": args.steps}, "distill": distill}
+    trident = SMALL | like.model_dump(include=SHARED) | {"crop": args.crop} | build
+    trident |= {"training": training | {"save_every": args.steps}}
     return Params.model_validate({"seed": seed, "trident": trident})
 
 
@@ -126,11 +125,12 @@ def main() -> int:
     add_out(parser)
     args = parser.parse_args()
     teacher = cast(Trident, load(Path(args.teacher))[0])
+    distill = {"alpha": args.alpha, "beta": args.beta, "temperature": args.temperature}
     with tempfile.TemporaryDirectory() as folder:
         data = dataset(Path(folder), args.pages, teacher.config)
         rows = [{"seed": "", "student": "(teacher)", **scored(teacher, data), "seconds": ""}]
         for seed in args.seeds:
-            params = params_of(args, teacher, seed)
+            params = params_of(args, teacher.config, seed, distill=distill)
             for way, source in (("alone", None), ("distilled", teacher)):
                 student, seconds = trained(params, data, source, args.workers)
                 rows.append({"seed": seed, "student": way, **scored(student, data), "seconds": seconds})

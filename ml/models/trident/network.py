@@ -123,9 +123,9 @@ class Trident(nn.Module):
     def columns_for(self, views: Tensor) -> list[tuple[int, Tensor]]:
         """In how many columns views (..., 4) are read, and which they are, bool (...): narrow ones in half of all."""
         columns, narrow = self.config.roi[1], is_narrow(views, self.config.narrow)
-        return (
-            [(columns // 2, narrow), (columns, ~narrow)] if self.config.narrow else [(columns, narrow | True)]
-        )
+        if not self.config.narrow:
+            return [(columns, torch.ones_like(narrow))]
+        return [(columns // 2, narrow), (columns, ~narrow)]
 
     def read(self, features: Features, views: Tensor, page: Tensor, columns: int) -> Tensor:
         """What the parallel head says of views (N, 4) on pages `page` (N,): logits (N, columns, symbols)."""

@@ -15,7 +15,7 @@ from ml.models.trident.fcos import groups_of
 #: A word's features are taken from its ink box widened by this share of its height on every side.
 MARGIN = 0.25
 #: A view wider than this many times its height is read in overlapping windows; about 10 letters fit in one. Wider
-#: ones leave an "ill" fewer columns than CTC needs (of words 5 to 7 times as wide as tall, 9 of 23 errors remained).
+#: ones leave an "ill" fewer columns than CTC needs.
 WINDOW_ASPECT = 4.5
 WINDOWS = 16
 
@@ -27,8 +27,8 @@ def widened(boxes: Tensor) -> Tensor:
 
 
 def is_narrow(views: Tensor, most: float) -> Tensor:
-    """Which of views (..., 4) are at most `most` times as wide as tall: bool (...)."""
-    return views[..., 2] - views[..., 0] <= most * (views[..., 3] - views[..., 1])
+    """Which of views (..., 4) are at most `most` times as wide as tall, none where it is 0: bool (...)."""
+    return (most > 0) & (views[..., 2] - views[..., 0] <= most * (views[..., 3] - views[..., 1]))
 
 
 def word_features(level: Tensor, views: Tensor, page: Tensor, size: tuple[int, int], stride: int) -> Tensor:
