@@ -100,7 +100,7 @@ def test_a_typewriters_letters_move_and_weigh_one_by_one_and_stay_in_their_words
         float((255.0 - typed[y1:y2, x1:x2]).mean() / (255.0 - made.pixels[y1:y2, x1:x2]).mean())
         for x1, y1, x2, y2 in ([round(side) for side in word.box] for word in words if len(word.text) > 2)
     ]
-    assert np.std(heavy) > 0.01, "ink differs from word to word"
+    assert np.std(heavy) > 0.05, "ink differs from word to word, more than by moving"
 
 
 @pytest.mark.parametrize("seed", range(8))

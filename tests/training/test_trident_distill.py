@@ -58,6 +58,15 @@ def test_every_part_of_a_narrower_student_learns_from_the_teacher_alone(made):
     }
 
 
+def test_what_is_read_is_taught_as_it_is_and_only_classes_are_softened(made):
+    sharp, soft = (distilled(made, teacher(), temperature=t).eval() for t in (1.0, 4.0))
+    soft.network.load_state_dict(sharp.network.state_dict())
+    with torch.no_grad():
+        one, other = (taught(system, made[1][0]) for system in (sharp, soft))
+    assert one["kd_ctc"] == other["kd_ctc"] and one["kd_decoder"] == other["kd_decoder"]
+    assert one["kd_words"] != other["kd_words"]
+
+
 def test_each_part_of_the_loss_reaches_its_head(made):
     system = distilled(made, teacher())
     heads = {
