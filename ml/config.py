@@ -154,6 +154,7 @@ class TridentConfig(Section):
     page_words: Count = Field(200, description="words a page used in training")
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
     negative: Share = Field(0.05, description="probability of a page in negative: white print on dark")
+    clogged: Share = Field(0.0, description="probability of a page whose letters' openings ink has filled")
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
     reading_weight: float = Field(1.0, ge=0, description="weight of the reading losses")

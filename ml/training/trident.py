@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ from ml.models.trident.reading import (
 )
 from ml.pages import Page
 from ml.pages.labels import PUBLAYNET, TO_PUBLAYNET
-from ml.pages.page import Box
+from ml.pages.page import Box, Word
 from ml.pages.store import PageStore
 from ml.runners import TorchRunner
 from ml.training.engine import Steps
@@ -134,8 +135,7 @@ class TridentSteps(Steps):
         if rng is None or not config.crop:
             return View(scale, 0, 0, height, width)
         if config.text_px and page.words:  # as `reading_edge` has it, of true words
-            heights = [word.box[3] - word.box[1] for word in page.words]
-            scale = min(MOST_SCALE, config.text_px / max(1.0, float(np.median(heights))))
+            scale = min(MOST_SCALE, config.text_px / max(1.0, _print_height(page.words)))
         scale *= float(np.exp(rng.uniform(*np.log(config.zoom))))
         shown = int(config.crop / scale)  # pixels of the page
         last = np.maximum(0, np.array([page.width, page.height]) - shown)
@@ -151,6 +151,8 @@ class TridentSteps(Steps):
         image = view.cut(self._pixels(page, rng))
         if rng is not None and rng.random() < config.erasing:
             _erase(image, rng)
+        if rng is not None and rng.random() < config.clogged and page.words:
+            image = _clogged(image, view.scale * _print_height(page.words), rng)
         if rng is not None and rng.random() < config.negative:
             image = 255 - image
         # A page annotated by lines says neither where its words are nor what each is: none of it is learned.
@@ -197,6 +199,26 @@ def _stack(arrays: list[np.ndarray]) -> np.ndarray:
         return np.stack(arrays)
     length = max(len(a) for a in arrays)
     return np.stack([np.pad(a, [(0, length - len(a)), *[(0, 0)] * (a.ndim - 1)]) for a in arrays])
+
+
+def _print_height(words: Sequence[Word]) -> float:
+    """Median height of words in pixels of their page."""
+    return float(np.median([word.box[3] - word.box[1] for word in words]))
+
+
+def _clogged(image: np.ndarray, letters: float, rng: np.random.Generator) -> np.ndarray:
+    """Dark print, `letters` pixels tall, whose openings narrower than a fifth to a third of that are filled.
+
+    Worn type, carbon copies and bad toner leave little of an "e" or a "c" but an "o"; its word tells which it was.
+    """
+    width = (
+        2 * int(letters * rng.uniform(0.2, 0.32)) + 1
+    )  # in halves of a pixel; an even one would move the print
+    twice = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
+    return cv2.resize(
+        cv2.morphologyEx(twice, cv2.MORPH_OPEN, disc), image.shape[1::-1], interpolation=cv2.INTER_AREA
+    )
 
 
 def _erase(image: np.ndarray, rng: np.random.Generator) -> None:

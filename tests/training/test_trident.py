@@ -25,9 +25,11 @@ TINY = {
 }
 
 
-def page(number, width=256, height=192, **truth):
+def page(number, width=256, height=192, gaps=(), **truth):
     pixels = np.full((height, width, 3), 255, np.uint8)
     pixels[20:30, 20 + number : 60] = 0
+    for begin, end in gaps:
+        pixels[20:30, begin:end] = 255
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     known = {
@@ -135,6 +137,17 @@ def test_pages_are_shown_in_negative_too_and_held_out_pages_never(tmp_path):
         TridentSteps(data, None, params(erasing=0, negative=share).trident, 1) for share in (0, 1)
     )
     assert torch.equal(always[0]["image"], 255 - never[0]["image"])
+    held_out = [next(iter(steps.validation()))["image"] for steps in (never, always)]
+    assert torch.equal(*held_out)
+
+
+def test_in_clogged_pages_narrow_openings_are_filled_and_wide_ones_and_held_out_pages_are_not(tmp_path):
+    data = dataset(tmp_path, [page(number, gaps=[(30, 31), (40, 46)]) for number in (0, 1)])
+    never, always = (
+        TridentSteps(data, None, params(erasing=0, negative=0, clogged=share).trident, 1) for share in (0, 1)
+    )
+    clean, clogged = (steps[0]["image"][0, 25, :, 0].int() for steps in (never, always))
+    assert torch.equal((clean - clogged > 64).nonzero().flatten(), torch.tensor([30]))
     held_out = [next(iter(steps.validation()))["image"] for steps in (never, always)]
     assert torch.equal(*held_out)
 
