@@ -27,6 +27,18 @@ def test_the_lean_of_a_page_is_found(lean):
     assert abs(skew_of(turned(page, -lean))) <= 0.25
 
 
+@pytest.mark.parametrize("lean", [-7.0, -3.0, 0.0, 5.0, 10.0])
+def test_the_lean_of_a_page_full_of_large_print_is_found(lean):
+    page = np.full((800, 1000, 3), 255, np.uint8)
+    rng = np.random.default_rng(1)
+    for y in range(60, 780, 44):
+        line = " ".join(
+            rng.permutation("The (quick) [brown] {fox} jumps! Over the $43,456.78 lazy #90".split())
+        )
+        cv2.putText(page, line, (20, y), cv2.FONT_HERSHEY_TRIPLEX, 1.1, (0, 0, 0), 2)
+    assert skew_of(turned(page, lean)) == pytest.approx(-lean, abs=0.25)
+
+
 @pytest.mark.parametrize("kind", ["white", "noise", "photograph"])
 def test_no_lean_is_found_where_there_are_no_lines(kind):
     rng = np.random.default_rng(0)
