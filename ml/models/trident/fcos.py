@@ -17,6 +17,9 @@ Norm = Literal["group", "batch"]
 
 #: A location this sure of a word is believed when it is asked for the word's end.
 SURE = 0.3
+#: Boxes at least this sure that overlap along a line by more than their height are pieces of one word: words never do.
+#: Their heights overlap by more than a share of the taller's.
+PIECE, LEVEL = 0.5, 0.6
 
 
 class FcosHead(nn.Module):
@@ -193,19 +196,42 @@ def second_look(boxes: Tensor, outputs: tuple[Tensor, Tensor, Tensor], stride: i
     return torch.stack([ask(x1, x1 + inside, 0, -1), y1, ask(x2, x2 - inside, 2, 1), y2], -1)
 
 
+def joined(boxes: Tensor, scores: Tensor) -> Tensor:
+    """Boxes (B, N, 4) of words with scores (B, N), the pieces of a word each made as wide as all of them.
+
+    A location sees some heights far, so the beginning and the end of an address of the web may be found each with a
+    part of the middle, which overlap too little to suppress each other.
+    """
+    left, top, right, bottom = boxes.unbind(-1)
+    height = bottom - top
+
+    def shared(low: Tensor, high: Tensor) -> Tensor:  # (B, N, N)
+        ends = torch.minimum(high[:, :, None], high[:, None])
+        return ends - torch.maximum(low[:, :, None], low[:, None])
+
+    piece = shared(left, right) > torch.minimum(height[:, :, None], height[:, None])
+    piece &= shared(top, bottom) > LEVEL * torch.maximum(height[:, :, None], height[:, None])
+    sure = scores > PIECE
+    piece &= sure[:, :, None] & sure[:, None]
+    for _ in range(2):  # the second reaches the pieces of pieces
+        left = left.minimum(torch.where(piece, left[:, None], torch.inf).amin(-1))
+        right = right.maximum(torch.where(piece, right[:, None], -torch.inf).amax(-1))
+    return torch.stack([left, top, right, bottom], -1)
+
+
 def decode(
     outputs: tuple[Tensor, Tensor, Tensor],
     stride: int,
     candidates: int,
     keep: int,
     threshold: float,
-    ends: bool = False,
+    words: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best boxes of a level: boxes (B, keep, 4), scores (B, keep), labels (B, keep); score 0 marks an empty slot.
 
     A location's score is sqrt(class * centerness). Only local peaks of it compete, which thins a text page's
-    thousands of positive locations to a few a word before boxes are compared. With `ends`, boxes of words get a
-    `second_look` before.
+    thousands of positive locations to a few a word before boxes are compared. Boxes of `words` get a `second_look`
+    before and are `joined` after.
     """
     logits, sides, center = outputs
     score, label = (logits.float().sigmoid() * center.float().sigmoid()).sqrt().max(1)  # (B, h, w)
@@ -215,8 +241,11 @@ def decode(
     points = locations(logits.shape[2], logits.shape[3], stride).to(best)
     found = sides.flatten(2).transpose(1, 2).gather(1, index[..., None].expand(-1, -1, 4))
     boxes = sides_to_boxes(points[index], found)
-    boxes = second_look(boxes, outputs, stride) if ends else boxes
+    boxes = second_look(boxes, outputs, stride) if words else boxes
     kept = suppress(boxes, threshold)
     best, order = (best * kept).topk(keep, dim=1)
     boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    if words:
+        boxes = joined(boxes, best)
+        best = best * suppress(boxes, threshold)
     return boxes, best, label.flatten(1).gather(1, index).gather(1, order)

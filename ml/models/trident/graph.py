@@ -44,7 +44,7 @@ class TridentGraph(nn.Module):
         network, config = self.network, self.network.config
         features: Features = network(image)
         found, scores, _ = decode(
-            features.words, config.word_stride, CANDIDATES, WORDS, WORD_OVERLAP, ends=True
+            features.words, config.word_stride, CANDIDATES, WORDS, WORD_OVERLAP, words=True
         )
         scores = torch.where(scores > FLOOR, scores, 0.0)
         regions, region_scores, labels = decode(

@@ -11,6 +11,7 @@ from ml.models.trident.fcos import (
     fcos_loss,
     focal,
     giou,
+    joined,
     locations,
     second_look,
     sides_to_boxes,
@@ -156,3 +157,41 @@ def test_ends_stay_where_no_location_is_sure_or_the_answer_is_far_off():
     logits, sides, center = _long_word(sure=3.0)
     sides[0, 0] += 30
     assert second_look(inner, (logits, sides, center), 4)[0, 0, 0] == 40
+
+
+PIECES = [[8.0, 8, 60, 20], [46, 8, 104, 21], [90, 7, 140, 20], [142, 8, 200, 20]]
+
+
+def test_pieces_of_a_word_grow_as_wide_as_the_word_and_its_neighbour_does_not():
+    boxes = joined(torch.tensor([PIECES]), torch.full((1, 4), 0.9))
+    assert boxes[0].tolist() == [[8, 8, 140, 20], [8, 8, 140, 21], [8, 7, 140, 20], PIECES[3]]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param([50.0, 8, 104, 20], id="less than a height shared"),
+        pytest.param([30.0, 14, 104, 26], id="another line"),
+        pytest.param([40.0, 14, 60, 20], id="a small word beside a tall one's foot"),
+    ],
+)
+def test_words_that_are_no_pieces_stay_as_they_are(other):
+    boxes = torch.tensor([[PIECES[0], other]])
+    assert torch.equal(joined(boxes, torch.full((1, 2), 0.9)), boxes)
+
+
+def test_an_unsure_box_is_no_piece():
+    boxes = torch.tensor([PIECES])
+    assert torch.equal(joined(boxes, torch.tensor([[0.9, 0.4, 0.9, 0.9]])), boxes)
+
+
+def test_a_long_word_found_in_two_pieces_is_one_box():
+    logits, center = torch.full((1, 1, 8, 32), -9.0), torch.full((1, 1, 8, 32), 4.0)
+    sides = torch.ones(1, 4, 8, 32)
+    for column, (x1, y1, x2, y2), score in ((8, PIECES[0], 3.0), (18, PIECES[1], 4.0)):
+        x, y = (column + 0.5) * 4, (3 + 0.5) * 4
+        logits[0, 0, 3, column] = score
+        sides[0, :, 3, column] = torch.tensor([x - x1, y - y1, x2 - x, y2 - y])
+    boxes, scores, _ = decode((logits, sides, center), 4, candidates=16, keep=4, threshold=0.4, words=True)
+    assert boxes[0, 0].tolist() == [8, 8, 104, 21]
+    assert (scores[0] > 0.5).tolist() == [True, False, False, False]
