@@ -73,16 +73,24 @@ def locations(height: int, width: int, stride: int) -> Tensor:
     return (torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride
 
 
+def at_least(boxes: Tensor, side: float) -> Tensor:
+    """Boxes (N, 4) grown around their middles until no side is shorter than `side`."""
+    missing = (side - (boxes[:, 2:] - boxes[:, :2])).clamp(min=0) / 2
+    return boxes + torch.cat([-missing, missing], 1)
+
+
 def assign(boxes: np.ndarray, height: int, width: int, stride: int) -> np.ndarray:
     """Which box each location belongs to: int32 (height, width), -1 for none.
 
-    A location inside several boxes belongs to the smallest. Boxes (N, 4) in pixels. Painting from the largest to
-    the smallest does this in time proportional to the boxes' area.
+    A location inside several boxes belongs to the smallest. Boxes (N, 4) in pixels, float32. A dash or an "l" may be
+    thinner than a cell and lie between the locations: its box is taken to be as wide and tall as a cell. Painting
+    from the largest to the smallest does this in time proportional to the boxes' area.
     """
     owner = np.full((height, width), -1, np.int32)
     if len(boxes) == 0:
         return owner
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    boxes = at_least(torch.from_numpy(boxes), stride).numpy()
     # Location j lies in [x1, x2) when (j + 1/2) s does, so when j is in [x1/s - 1/2, x2/s - 1/2).
     cells = np.ceil(boxes / stride - 0.5).astype(int)
     cells = np.clip(cells, 0, [width, height, width, height])
@@ -149,11 +157,10 @@ def fcos_loss(
     truth = boxes.gather(1, index[..., None].expand(-1, -1, 4))[positive]
     predicted = sides_to_boxes(points, sides.flatten(2).transpose(1, 2)[positive])
     loss_box = (1 - giou(predicted, truth)).sum() / count
+    # In a box of one or two locations none can be more central, and its score should not suffer.
+    central = centerness(points, at_least(truth, 2 * stride))
     loss_center = (
-        F.binary_cross_entropy_with_logits(
-            center.flatten(1)[positive], centerness(points, truth), reduction="sum"
-        )
-        / count
+        F.binary_cross_entropy_with_logits(center.flatten(1)[positive], central, reduction="sum") / count
     )
     return {"class": loss_class, "box": loss_box, "center": loss_center}
 

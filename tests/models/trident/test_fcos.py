@@ -6,6 +6,7 @@ import torch
 
 from ml.models.trident.fcos import (
     assign,
+    at_least,
     centerness,
     decode,
     fcos_loss,
@@ -36,6 +37,21 @@ def test_locations_outside_every_box_belong_to_none():
     assert (assign(np.array([[100, 100, 200, 200]], np.float32), 2, 3, 8) == -1).all()
 
 
+@pytest.mark.parametrize("box", [[11.0, 18.2, 21.0, 19.4], [14.5, 8.0, 15.9, 20.0], [14.3, 14.3, 15.5, 15.5]])
+def test_a_box_thinner_than_a_cell_has_locations_that_are_central(box):
+    boxes = np.array([box], np.float32)
+    owner = torch.from_numpy(assign(boxes, 8, 8, 4))[None]
+    assert (owner == 0).any()
+    sides, center = torch.ones(1, 4, 8, 8, requires_grad=True), torch.zeros(1, 1, 8, 8, requires_grad=True)
+    known, labels = torch.tensor([True]), torch.tensor([[0]])
+    losses = fcos_loss(
+        (torch.zeros(1, 1, 8, 8), sides, center), owner, torch.from_numpy(boxes)[None], labels, known, 4
+    )
+    losses["center"].backward()
+    wanted = 0.5 - center.grad[0, 0][owner[0] == 0] * (owner == 0).sum()  # of the sigmoid, by its gradient
+    assert wanted.max() > 1 / 3
+
+
 def test_assignment_agrees_with_the_definition_on_random_boxes():
     rng = np.random.default_rng(0)
     for stride in (4, 8):
@@ -44,7 +60,8 @@ def test_assignment_agrees_with_the_definition_on_random_boxes():
         owner = assign(boxes, 96 // stride, 96 // stride, stride).ravel()
         areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
         for place, (x, y) in enumerate(locations(96 // stride, 96 // stride, stride).numpy()):
-            inside = [i for i, (x1, y1, x2, y2) in enumerate(boxes) if x1 <= x < x2 and y1 <= y < y2]
+            roomy = at_least(torch.from_numpy(boxes), stride).numpy()
+            inside = [i for i, (x1, y1, x2, y2) in enumerate(roomy) if x1 <= x < x2 and y1 <= y < y2]
             assert owner[place] == (min(inside, key=lambda i: areas[i]) if inside else -1)
 
 
