@@ -67,15 +67,16 @@ class View:
         bottom, right = self.y + int(self.height / self.scale), self.x + int(self.width / self.scale)
         return letterbox(pixels[self.y : bottom, self.x : right], self.scale, self.height, self.width)
 
-    def boxes(self, boxes: Sequence[Box]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def boxes(self, boxes: Sequence[Box], least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What is seen of boxes in pixels of the page: (M, 4); which of these are whole (M,); their numbers (M,).
 
-        Boxes of which not half a pixel is seen are left out.
+        Boxes that the edge cuts to less than `least` pixels are left out: nobody could tell what they are.
         """
         moved = (np.array(boxes, np.float32).reshape(-1, 4) - [self.x, self.y, self.x, self.y]) * self.scale
         seen = np.clip(moved, 0, [self.width, self.height, self.width, self.height]).astype(np.float32)
-        kept = np.flatnonzero(np.all(seen[:, 2:] - seen[:, :2] >= 0.5, axis=1))
         whole = np.all(np.abs(seen - moved) <= 1, axis=1)
+        wanted = np.where(whole, 0.5, least)
+        kept = np.flatnonzero((seen[:, 2:] - seen[:, :2]).min(1) >= wanted)
         return seen[kept], whole[kept], kept
 
 
@@ -158,7 +159,7 @@ class TridentSteps(Steps):
         # A page annotated by lines says neither where its words are nor what each is: none of it is learned.
         told = page.words is not None and not any(len(word.text.split()) > 1 for word in page.words)
         words = [w for w in page.words or () if told and w.text]
-        boxes, whole, shown = view.boxes([w.box for w in words])
+        boxes, whole, shown = view.boxes([w.box for w in words], config.word_stride)
         text = np.full((len(boxes), config.length), PAD, np.int64)
         for i, number in enumerate(shown):
             if whole[i]:  # of a word cut by the edge, only the place is learned
@@ -166,7 +167,7 @@ class TridentSteps(Steps):
                 text[i, : len(ids) + 1] = [*ids, EOS]
         regions = [(r.box, TO_PUBLAYNET.get(r.label)) for r in page.regions or ()]
         known = [(box, PUBLAYNET.index(label)) for box, label in regions if label]
-        region_boxes, _, kept = view.boxes([box for box, _ in known])
+        region_boxes, _, kept = view.boxes([box for box, _ in known], config.layout_stride)
         stride, layout = config.word_stride, config.layout_stride
         return {
             "image": image,

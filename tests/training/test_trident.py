@@ -154,7 +154,9 @@ def test_in_clogged_pages_narrow_openings_are_filled_and_wide_ones_and_held_out_
 
 def test_of_a_word_cut_by_the_edge_only_the_place_is_learned():
     view = View(2.0, x=10, y=0, height=64, width=64)
-    boxes, whole, numbers = view.boxes([(5, 4, 15, 8), (20, 4, 30, 8), (50, 4, 60, 8)])
+    boxes, whole, numbers = view.boxes(
+        [(5, 4, 15, 8), (20, 4, 30, 8), (50, 4, 60, 8), (2, 4, 11, 8)], least=4
+    )
     assert boxes.tolist() == [[0, 8, 10, 16], [20, 8, 40, 16]]
     assert whole.tolist() == [False, True]
     assert numbers.tolist() == [0, 1]

@@ -16,7 +16,7 @@ CANDIDATES, WORDS = 1600, 1024
 REGION_CANDIDATES, REGIONS = 64, 48
 WORD_OVERLAP, REGION_OVERLAP = 0.4, 0.5
 #: Words below this score are not read. Thresholds for people are in the card, and higher.
-FLOOR = 0.15
+FLOOR = 0.2
 
 
 class TridentGraph(nn.Module):
