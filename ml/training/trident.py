@@ -212,14 +212,12 @@ def _clogged(image: np.ndarray, letters: float, rng: np.random.Generator) -> np.
 
     Worn type, carbon copies and bad toner leave little of an "e" or a "c" but an "o"; its word tells which it was.
     """
-    width = (
-        2 * int(letters * rng.uniform(0.2, 0.32)) + 1
-    )  # in halves of a pixel; an even one would move the print
-    twice = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    # In halves of a pixel, and odd: an even disc would move the print.
+    width = 2 * int(letters * rng.uniform(0.2, 0.32)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))
-    return cv2.resize(
-        cv2.morphologyEx(twice, cv2.MORPH_OPEN, disc), image.shape[1::-1], interpolation=cv2.INTER_AREA
-    )
+    twice = cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR)
+    filled = cv2.morphologyEx(twice, cv2.MORPH_OPEN, disc)
+    return cv2.resize(filled, image.shape[1::-1], interpolation=cv2.INTER_AREA)
 
 
 def _erase(image: np.ndarray, rng: np.random.Generator) -> None:
