@@ -27,15 +27,22 @@ class _Calibration(CalibrationDataReader):
         return next(self.inputs, None)
 
 
-def for_layout(nodes: Iterable[onnx.NodeProto]) -> list[str]:
-    """Names of the convolutions that regions hang on: their head, the pyramid's coarsest level, the block before it."""
+def in_floats(nodes: Iterable[onnx.NodeProto]) -> list[str]:
+    """Names of the convolutions that stay in floats: what regions hang on, and the word head's last.
+
+    Regions hang on their head, the pyramid's coarsest level and the block before it. The word head's last has six
+    channels, which cost next to nothing and have little in common: logits, and sides in strides.
+    """
     paths = {node.name: _path(node) for node in nodes if node.op_type == "Conv"}
     coarsest = max((path[3] for path in paths.values() if path[1:3] == ["neck", "lateral"]), default="")
     block = [path[:4] for path in paths.values() if path[1:2] == ["backbone"]][-1:]
     return [
         name
         for name, path in paths.items()
-        if path[1:2] == ["layout"] or (path[1:2] == ["neck"] and path[3] == coarsest) or path[:4] in block
+        if path[1:2] == ["layout"]
+        or path[1:] == ["words"]
+        or (path[1:2] == ["neck"] and path[3] == coarsest)
+        or path[:4] in block
     ]
 
 
@@ -53,7 +60,7 @@ def quantise(graph: Path, out: Path, inputs: Iterable[Arrays]) -> None:
     weights in 7 bits a channel, because processors without VNNI add two products in 16 bits. What the layout is seen
     with stays in float32, for it is coarse, cheap and the first to suffer, and so does all that is no convolution.
     """
-    layout = for_layout(onnx.load(graph).graph.node)
+    kept = in_floats(onnx.load(graph).graph.node)
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)  # it advises a pre-processing that the exporter has done
@@ -64,7 +71,7 @@ def quantise(graph: Path, out: Path, inputs: Iterable[Arrays]) -> None:
             _Calibration(inputs),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=layout,
+            nodes_to_exclude=kept,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,

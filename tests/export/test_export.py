@@ -141,9 +141,17 @@ def test_the_integer_graph_is_the_same_model_with_integer_convolutions(exported,
         if node.op_type == "Conv" and node.input[1] not in weights
     ]
     kept = sum(node.op_type == "Conv" for node in proto.graph.node) - len(changed)
-    regions = [network.layout, network.neck.lateral[-1], network.neck.smooth[-1], network.backbone.layer3[-1]]
+    regions = [
+        network.layout.tower,
+        network.neck.lateral[-1],
+        network.neck.smooth[-1],
+        network.backbone.layer3[-1],
+    ]
     layout = sum(isinstance(part, torch.nn.Conv2d) for whole in regions for part in whole.modules())
-    assert (len(changed) > 10, kept) == (True, layout)  # what regions hang on stays in floats
+    assert (len(changed) > 10, kept) == (
+        True,
+        layout + 2,
+    )  # what regions hang on, and both heads' last convolutions
     assert {node.op_type for nodes in changed for node in nodes} == {"DequantizeLinear"}
     kernels = [weights[kernel.input[0]] for _, kernel in changed]
     assert all(kernel.dtype == np.int8 and np.abs(kernel).max() <= 64 for kernel in kernels)

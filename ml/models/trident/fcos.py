@@ -50,8 +50,12 @@ class FcosHead(nn.Module):
 
     def forward(self, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From (B, C, h, w) to class logits (B, K, h, w), sides in pixels (B, 4, h, w), centerness logits (B, 1, h, w)."""
-        x = self.tower(level)
-        return self.classes(x), F.relu(self.sides(x).float()) * self.stride, self.centerness(x)
+        # The three as one convolution: a runtime spends as much on one output channel as on sixteen.
+        last = (self.classes, self.sides, self.centerness)
+        weight, bias = torch.cat([each.weight for each in last]), torch.cat([each.bias for each in last])
+        out = F.conv2d(self.tower(level), weight, bias, padding=1)
+        classes, sides, center = out.split([each.out_channels for each in last], 1)
+        return classes, F.relu(sides.float()) * self.stride, center
 
 
 def groups_of(channels: int) -> int:
