@@ -52,7 +52,8 @@ class FcosHead(nn.Module):
         """From (B, C, h, w) to class logits (B, K, h, w), sides in pixels (B, 4, h, w), centerness logits (B, 1, h, w)."""
         # The three as one convolution: a runtime spends as much on one output channel as on sixteen.
         last = (self.classes, self.sides, self.centerness)
-        weight, bias = torch.cat([each.weight for each in last]), torch.cat([each.bias for each in last])
+        weight = torch.cat([each.weight for each in last])
+        bias = torch.cat([each.bias for each in last])  # type: ignore[arg-type]
         out = F.conv2d(self.tower(level), weight, bias, padding=1)
         classes, sides, center = out.split([each.out_channels for each in last], 1)
         return classes, F.relu(sides.float()) * self.stride, center
