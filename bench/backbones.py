@@ -1,6 +1,6 @@
 """Which backbone for a small Trident? What the same heads learn from each in as many steps, and what a page then costs.
 
-    python bench/backbones.py [--backbones resnet18 resnet10t ...] [--steps 1000] [--out FILE]
+    python bench/backbones.py [--backbones resnet18 resnet10t ...] [--steps 1500] [--out FILE]
 
 Each network begins from random weights and sees the same batches; its heads are those of `bench/self_distill.py`'s
 student. Scored on pages that none saw, by `ml.evaluation.evaluate`. A page's time is that of the exported graph with
@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--pages", type=int, default=600, help="synthetic pages, eight of ten to train on")
     parser.add_argument("--crop", type=int, default=320, help="side of the squares trained on")
     parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--lr", type=float, default=1.2e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes that prepare batches")
