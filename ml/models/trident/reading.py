@@ -135,6 +135,20 @@ class Detail(nn.Module):
         return self.join(F.relu(self.halve(cut)))
 
 
+class EncoderLayer(nn.TransformerEncoderLayer):
+    """torch's pre-norm layer with its parameters; words stay in front all the way, where torch turns every tensor twice."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """Columns x (N, L, width), each seeing all of its word."""
+        own = self.self_attn
+        projected = F.linear(self.norm1(x), own.in_proj_weight, own.in_proj_bias)
+        query, key, value = projected.unflatten(-1, (3, own.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        dropout = own.dropout if self.training else 0.0
+        seen = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        x = x + self.dropout1(own.out_proj(seen.transpose(1, 2).flatten(2)))
+        return x + self.dropout2(self.linear2(self.dropout(F.relu(self.linear1(self.norm2(x))))))
+
+
 class ParallelReader(nn.Module):
     """All characters at once: convolutions pool the height away, an encoder looks along the columns, CTC aligns."""
 
@@ -160,9 +174,7 @@ class ParallelReader(nn.Module):
         self.join = nn.Linear(width * (height >> pools), width)
         self.register_buffer("position", sinusoid(columns, width), persistent=False)
         self.encoder = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True
-            )
+            EncoderLayer(width, max(1, width // 32), 2 * width, dropout, batch_first=True, norm_first=True)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
