@@ -60,8 +60,8 @@ _DEBIAN = {
     "fonts-junicode": "serif",
     "fonts-linuxlibertine": "serif",
 }
-#: Faces taken of a family on npm: weight and style.
-_FACES = ("400-normal", "700-normal", "400-italic", "700-italic")
+#: Faces taken of a family on npm, where it has them: weight and style.
+_FACES = ("400-normal", "700-normal", "400-italic", "700-italic", "300-normal", "500-normal", "600-normal")
 #: Words in a family's name that tell its role, and such that say it sets no text.
 _ROLES = {"mono": "mono", "courier": "mono", "cursor": "mono", "typewriter": "mono", "sans": "sans",
           "heros": "sans", "adventor": "sans", "gothic": "sans", "arial": "sans", "carlito": "sans",
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         packages = [package for package in packages if package[1] in args.only]
     failed = install(args.out, packages)
     found = families(str(args.out))[len(BUILT_IN) :]
-    faces = sum(len(row["files"]) for row in _catalogue(args.out)[1].values())
+    faces = sum(path.suffix in (".ttf", ".otf") for path in args.out.iterdir())
     print(
         f"{args.out}: {len(found)} families, {faces} faces; set `synth.fonts: {args.out}` or pass --fonts {args.out}"
     )

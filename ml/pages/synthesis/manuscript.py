@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ml.pages.synthesis.fonts import FALLBACK, Family
 from ml.pages.synthesis.prose import Prose
 
@@ -30,6 +32,8 @@ class Style:
     justify: bool
     hyphenate: bool
     ligatures: bool
+    tracking: float  # em, between letters
+    weight: int  # of running text, 400 is regular; a family without it gives its nearest
     indent: float  # em, first line
     ink: str
     accent: str  # headings, rules, fills
@@ -64,6 +68,7 @@ def draw_style(
     if kind == "mono":  # wide letters: the lower half of the range
         body = float(prose.rng.uniform(low, (low + high) / 2))
     justify = prose.chance(0.5) and kind != "mono"
+    tracked = prose.chance(0.4) and kind != "mono"
     return Style(
         width=width,
         height=height,
@@ -78,6 +83,8 @@ def draw_style(
         justify=justify,
         hyphenate=justify and prose.chance(0.5),
         ligatures=prose.chance(0.4),
+        tracking=round(float(np.clip(prose.rng.normal(0, 0.02), -0.03, 0.05)), 3) if tracked else 0.0,
+        weight=int(prose.pick(*["400"] * 6, "300", "300", "500", "600")),
         indent=float(prose.pick("0", "0", "0", "0", "0", "1.2", "1.8")),
         ink=prose.pick(*_INKS),
         accent=prose.pick(*_ACCENTS),
@@ -160,6 +167,7 @@ def _preamble(style: Style, settings: list[str]) -> str:
     return f"""#set page(width: {style.width}pt, height: {style.height}pt, fill: rgb("{style.paper}"),
   margin: (x: {style.margin_x}pt, y: {style.margin_y}pt), {", ".join(settings)})
 #set text(font: {font(style.family)}, size: {body}pt, fill: rgb("{style.ink}"), lang: "{style.language}",
+  weight: {style.weight}, tracking: {style.tracking}em,
   hyphenate: {str(style.hyphenate).lower()}, ligatures: {str(style.ligatures).lower()},
   discretionary-ligatures: false, fallback: false,
   features: (clig: 0, calt: 0, locl: 0))
