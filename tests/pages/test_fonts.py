@@ -22,7 +22,7 @@ FACES = Path(matplotlib.__file__).parent / "mpl-data/fonts/ttf"
 
 @pytest.fixture
 def shop(monkeypatch):
-    """A package source without a network: `good` holds a text face and a symbol face, `bad` is not to be had."""
+    """A package source without a network: `good` holds two text faces and one of symbols, `bad` is not to be had."""
     asked: list[str] = []
 
     def fetch(name: str, folder: Path) -> list[Path]:
@@ -30,6 +30,7 @@ def shop(monkeypatch):
         if name == "bad":
             raise InputError("`npm pack` failed: 404")
         shutil.copy(FACES / "cmr10.ttf", folder / "x-cmr10.ttf")
+        shutil.copy(FACES / "DejaVuSerif.ttf", folder / "x-serif.ttf")
         shutil.copy(Path(font_lato.__file__).parent / "files/Lato-Regular.ttf", folder / "y-lato.ttf")
         return sorted(folder.glob("*.ttf"))
 
@@ -38,12 +39,13 @@ def shop(monkeypatch):
 
 
 def test_packages_are_fetched_once_and_what_fails_is_told_and_tried_again(shop, tmp_path):
-    packages = [("npm", "good", "serif"), ("npm", "bad", "hand")]
+    packages = [("npm", "good", "sans"), ("npm", "bad", "hand")]
     assert font_install.install(tmp_path, packages) == [("bad", "`npm pack` failed: 404")]
     assert font_install.install(tmp_path, packages) == [("bad", "`npm pack` failed: 404")]
     assert shop == ["good", "bad", "bad"]
     found = {family.name: family.kind for family in families(str(tmp_path))[len(BUILT_IN) :]}
-    assert found["Lato"] == "serif"
+    assert found["Lato"] == "sans"
+    assert found["DejaVu Serif"] == "serif", "its name says what its package does not"
     assert all((tmp_path / file).is_file() for row in _rows(tmp_path) for file in row["files"])
 
 

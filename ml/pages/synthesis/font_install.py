@@ -63,9 +63,9 @@ _DEBIAN = {
 #: Faces taken of a family on npm, where it has them: weight and style.
 _FACES = ("400-normal", "700-normal", "400-italic", "700-italic", "300-normal", "500-normal", "600-normal")
 #: Words in a family's name that tell its role, and such that say it sets no text.
-_ROLES = {"mono": "mono", "courier": "mono", "cursor": "mono", "typewriter": "mono", "sans": "sans",
-          "heros": "sans", "adventor": "sans", "gothic": "sans", "arial": "sans", "carlito": "sans",
-          "biolinum": "sans", "chancery": "hand", "chorus": "hand", "z003": "hand"}  # fmt: skip
+_ROLES = {"mono": "mono", "coding": "mono", "courier": "mono", "cursor": "mono", "typewriter": "mono",
+          "sans": "sans", "heros": "sans", "adventor": "sans", "gothic": "sans", "arial": "sans", "carlito": "sans",
+          "biolinum": "sans", "serif": "serif", "chancery": "hand", "chorus": "hand", "z003": "hand"}  # fmt: skip
 _NO_TEXT = ("symbol", "dingbat", "math", "d050000l", "standard symbols", "keyboard", "outline", "initials",
             "display", "shadow")  # fmt: skip
 #: Every text face draws at least these.
