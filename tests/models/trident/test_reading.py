@@ -12,6 +12,7 @@ from ml.models.trident.reading import (
     WINDOW_ASPECT,
     WINDOWS,
     Decoder,
+    EncoderLayer,
     columns_kept,
     ctc_loss,
     decoder_loss,
@@ -134,6 +135,15 @@ def test_a_wider_beam_never_finds_a_less_likely_text(decoder):
 
     one, four = log_probability(decoder.beam(memory, 1)), log_probability(decoder.beam(memory, 4))
     assert (four >= one - 1e-4).all()
+
+
+def test_the_parallel_heads_layer_equals_torchs_with_the_same_weights():
+    torch.manual_seed(3)
+    ours = EncoderLayer(64, 2, 128, 0.0, batch_first=True, norm_first=True).eval()
+    theirs = torch.nn.TransformerEncoderLayer(64, 2, 128, 0.0, batch_first=True, norm_first=True).eval()
+    theirs.load_state_dict(ours.state_dict())
+    columns = torch.randn(5, 7, 64)
+    torch.testing.assert_close(ours(columns), theirs(columns))
 
 
 def test_word_features_come_from_the_word_and_its_margin():
