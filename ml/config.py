@@ -155,6 +155,7 @@ class TridentConfig(Section):
     erasing: Share = Field(0.5, description="probability of random erasing after normalisation")
     negative: Share = Field(0.05, description="probability of a page in negative: white print on dark")
     clogged: Share = Field(0.0, description="probability of a page whose letters' openings ink has filled")
+    dark: Share = Field(0.0, description="probability of a page in little light: dark paper, darker print")
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
     reading_weight: float = Field(1.0, ge=0, description="weight of the reading losses")

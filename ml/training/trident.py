@@ -46,6 +46,8 @@ Batch = dict[str, Tensor]
 
 #: Share of the crops that lie around one of the page's words, so that most hold many.
 ON_WORDS = 0.8
+#: What is left of the light on dark pages: archives are scanned with paper at half of full scale.
+DARK = (0.35, 0.85)
 #: Logit of the blank in columns that a narrow word does not have.
 SURELY = 20.0
 #: Held-out pages that are shown after each validation.
@@ -154,6 +156,8 @@ class TridentSteps(Steps):
             _erase(image, rng)
         if rng is not None and rng.random() < config.clogged and page.words:
             image = _clogged(image, view.scale * _print_height(page.words), rng)
+        if rng is not None and rng.random() < config.dark:
+            image = cv2.convertScaleAbs(image, alpha=rng.uniform(*DARK))
         if rng is not None and rng.random() < config.negative:
             image = 255 - image
         # A page annotated by lines says neither where its words are nor what each is: none of it is learned.

@@ -11,7 +11,7 @@ from ml.models.charset import EOS, PAD
 from ml.models.trident.network import Trident
 from ml.pages import Page, Region, Word, page_id
 from ml.pages.store import PageWriter
-from ml.training.trident import TridentSteps, TridentSystem, View, _few_of, make, said
+from ml.training.trident import DARK, TridentSteps, TridentSystem, View, _few_of, make, said
 
 TINY = {
     "backbone": "resnet10t",
@@ -137,6 +137,19 @@ def test_pages_are_shown_in_negative_too_and_held_out_pages_never(tmp_path):
         TridentSteps(data, None, params(erasing=0, negative=share).trident, 1) for share in (0, 1)
     )
     assert torch.equal(always[0]["image"], 255 - never[0]["image"])
+    held_out = [next(iter(steps.validation()))["image"] for steps in (never, always)]
+    assert torch.equal(*held_out)
+
+
+def test_pages_are_shown_in_little_light_too_and_held_out_pages_never(tmp_path):
+    data = dataset(tmp_path, [page(0), page(1)])
+    never, always = (
+        TridentSteps(data, None, params(erasing=0, negative=0, dark=share).trident, 1) for share in (0, 1)
+    )
+    light, dark = (steps[0]["image"][0].float() for steps in (never, always))
+    left = dark.max() / light.max()
+    assert DARK[0] - 0.01 <= left <= DARK[1] + 0.01
+    torch.testing.assert_close(dark, light * left, atol=1.0, rtol=0)
     held_out = [next(iter(steps.validation()))["image"] for steps in (never, always)]
     assert torch.equal(*held_out)
 
