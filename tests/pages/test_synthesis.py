@@ -24,9 +24,9 @@ from ml.pages.readers.pdf_words import fold
 from ml.pages.readers.rendering import render
 from ml.pages.store import PageStore
 from ml.pages.synthesis.command import generate
-from ml.pages.synthesis.fonts import BUILT_IN, compiler
+from ml.pages.synthesis.fonts import BUILT_IN, Family, compiler
 from ml.pages.synthesis.lexicon import lexicon
-from ml.pages.synthesis.manuscript import font, literal
+from ml.pages.synthesis.manuscript import draw_style, font, literal
 from ml.pages.synthesis.prose import Prose
 from ml.pages.synthesis.templates import TEMPLATES
 from ml.pages.synthesis.typesetting import DUE, Setting, _due, _overprinted, flaw_of, make_page, set_page
@@ -61,6 +61,33 @@ def test_the_words_are_those_of_the_source(template, index):
         assert (
             sum(count for word, count in missing.items() if word not in broken) <= 0.2 * source.total() ** 0.8
         )
+
+
+def test_running_text_is_set_in_the_styles_weight_and_tracking():
+    made = setting("letter", 0)
+
+    def pixels(**changed):
+        made.manuscript.style = replace(style, **changed)
+        with pdfium.PdfDocument(compiler(None).compile(made.manuscript.typst(), format="pdf")) as document:
+            return render(document[0], 760)
+
+    style = made.manuscript.style
+    plain = {"family": Family("Roboto", "sans"), "weight": 400, "tracking": 0.0}
+    try:
+        regular, light, wide = (pixels(**plain | more) for more in ({}, {"weight": 300}, {"tracking": 0.03}))
+    finally:
+        made.manuscript.style = style
+    assert light.mean() > regular.mean() + 0.2
+    assert not np.array_equal(wide, regular)
+
+
+def test_pages_differ_in_weight_and_tracking_and_typewriters_keep_their_pitch():
+    drawn = [
+        draw_style(Prose(np.random.default_rng(i), "en"), BUILT_IN, (10, 15), 600, 800) for i in range(60)
+    ]
+    assert {style.weight for style in drawn} == {300, 400, 500, 600}
+    assert len({style.tracking for style in drawn}) > 10
+    assert {style.tracking for style in drawn if style.family.kind == "mono"} == {0.0}
 
 
 @every_template

@@ -136,9 +136,8 @@ def install(out: Path, packages: list[tuple[str, str, str]]) -> list[tuple[str, 
                 failed.append((name, " ".join(str(error).split())[:200]))
                 continue
         fetched.append(f"{source}:{name}")
-        for family, role, file in added:
-            row = rows.setdefault(family, {"name": family, "kind": role, "files": []})
-            row["files"] = sorted({*row["files"], file})
+        for family, role in added:
+            rows.setdefault(family, {"name": family, "kind": role})
         _write(out, fetched, rows)
     # Typst counts narrow and slanted cuts as faces of their family: only what it can be asked for is listed.
     known = set(typst.Fonts(include_system_fonts=False, font_paths=[out]).families())
@@ -146,8 +145,8 @@ def install(out: Path, packages: list[tuple[str, str, str]]) -> list[tuple[str, 
     return failed
 
 
-def _added(files: list[Path], out: Path, kind: str) -> Iterator[tuple[str, str, str]]:
-    """Copy text faces into `out` as TrueType or OpenType: family, role, file name."""
+def _added(files: list[Path], out: Path, kind: str) -> Iterator[tuple[str, str]]:
+    """Copy text faces into `out` as TrueType or OpenType: family and role of each."""
     for path in files:
         try:
             with TTFont(path, recalcTimestamp=False) as font:
@@ -158,12 +157,11 @@ def _added(files: list[Path], out: Path, kind: str) -> Iterator[tuple[str, str, 
                 if not family or any(word in lowered for word in _NO_TEXT) or not set(drawn) >= _NEEDED:
                     continue
                 font.flavor = None
-                name = f"{path.stem}{'.otf' if 'CFF ' in font else '.ttf'}"
-                font.save(out / name)
+                font.save(out / f"{path.stem}{'.otf' if 'CFF ' in font else '.ttf'}")
         except (TTLibError, KeyError, AssertionError) as error:
             raise InputError(f"{path.name}: not a font ({error})") from error
         role = next((role for word, role in _ROLES.items() if word in lowered), kind)
-        yield family, role, name
+        yield family, role
 
 
 def _fetch_npm(name: str, folder: Path) -> list[Path]:
