@@ -110,6 +110,16 @@ class DistillConfig(Section):
     )
 
 
+class TridentDistillConfig(DistillConfig):
+    """How a Trident learns from another."""
+
+    imitate: Share = Field(
+        0.0,
+        description="share of the steps that come first and teach backbone and pyramid alone, to give what the "
+        "teacher's give: so a new backbone comes under heads that exist",
+    )
+
+
 class TridentConfig(Section):
     """Trident: one network that finds regions, finds words and reads them."""
 
@@ -178,7 +188,7 @@ class TridentConfig(Section):
         (0.75, 1.35), description="with `crop`, the page is first scaled by a factor drawn from this range"
     )
     training: TrainingConfig = TrainingConfig()  # pyright: ignore[reportCallIssue]
-    distill: DistillConfig = DistillConfig()  # pyright: ignore[reportCallIssue]
+    distill: TridentDistillConfig = TridentDistillConfig()  # pyright: ignore[reportCallIssue]
 
 
 class DFineConfig(Section):

@@ -9,6 +9,9 @@ place by place:
   where a page's truth says nothing: pages without annotation, and how sure to be;
 - *reading*: which character each column shows (KL). The truth only says which characters a word has, and CTC needs
   thousands of words to find out where; the teacher knows. And the decoder's next character, all before it told.
+
+A backbone that is new under heads that exist first learns alone to give what theirs gave (`imitate`): heads asked of
+a random backbone would forget what they know before it has learned anything.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ml.config import DistillConfig, Params
+from ml.config import Params, TridentDistillConfig
 from ml.errors import UsageError
 from ml.models.charset import EOS, PAD
 from ml.models.trident.fcos import giou, locations, sides_to_boxes
@@ -88,7 +91,7 @@ class TridentDistillation(TridentSystem):
         self,
         network: Trident,
         teacher: Trident,
-        config: DistillConfig,
+        config: TridentDistillConfig,
         layout_known: bool,
         shown: Sequence[Page] = (),
     ) -> None:
@@ -111,7 +114,9 @@ class TridentDistillation(TridentSystem):
         return self.network
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """'total', the truth's parts before beta, and the teacher's parts, 'kd_*', before alpha."""
+        """'total', the truth's parts before beta, and the teacher's parts, 'kd_*', before alpha; or `imitation`."""
+        if self.progress < self.config.imitate:
+            return self.imitation(batch["image"])
         features, reading = self.look(batch)
         parts = self.truth(features, reading, batch)
         total = self.config.beta * parts.pop("total")
@@ -120,6 +125,28 @@ class TridentDistillation(TridentSystem):
             total = total + self.config.alpha * torch.stack(list(taught.values())).sum()
             parts |= taught
         return {"total": total, **parts}
+
+    def imitation(self, image: Tensor) -> dict[str, Tensor]:
+        """How far what heads see is from what the teacher's see, in its variances; no head is asked.
+
+        Of each level and, where both have as wide a one, of the detail.
+        """
+        teacher = self._teacher[0].to(image.device)
+        with torch.no_grad():
+            *known, known_detail = teacher.maps(image)
+        *levels, detail = self.network.maps(image)
+        projections = self.network.get_submodule(PROJECTIONS).children()
+        pairs = [
+            (project(ours), theirs) for project, ours, theirs in zip(projections, levels, known, strict=True)
+        ]
+        if detail is not None and known_detail is not None and detail.shape == known_detail.shape:
+            pairs.append((detail, known_detail))
+        names = ("kd_level", "kd_layout", "kd_detail")
+        parts = {
+            name: F.mse_loss(ours.float(), theirs.float()) / theirs.float().var()
+            for name, (ours, theirs) in zip(names, pairs, strict=False)
+        }
+        return {"total": torch.stack(list(parts.values())).sum(), **parts}
 
     def distillation(self, features: Features, reading: Reading | None, image: Tensor) -> dict[str, Tensor]:
         """How far the student is from the teacher, each head by its weight in the truth's loss."""

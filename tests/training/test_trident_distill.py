@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from ml.cli import main
-from ml.config import DistillConfig
+from ml.config import TridentDistillConfig
 from ml.errors import UsageError
 from ml.models.trident.network import Trident
 from ml.predictor import open_predictor
@@ -33,7 +33,7 @@ def made(tmp_path_factory):
 
 def distilled(made, teacher, **changes) -> TridentDistillation:
     network = deepcopy(made[0].network)
-    return TridentDistillation(network, teacher, DistillConfig(**changes), layout_known=True).train()
+    return TridentDistillation(network, teacher, TridentDistillConfig(**changes), layout_known=True).train()
 
 
 def taught(system, batch):
@@ -105,7 +105,7 @@ def test_the_loss_is_alpha_of_the_teacher_and_beta_of_the_truth(made):
     system = distilled(made, teacher())
 
     def total(**changes):
-        system.config = DistillConfig(**changes)
+        system.config = TridentDistillConfig(**changes)
         torch.manual_seed(0)  # the boxes' jitter
         return system.loss(made[1][0])["total"].item()
 
@@ -123,6 +123,42 @@ def test_distillation_begins_where_it_is_told_to(made):
     assert not KD & set(system.loss(made[1][0]))
     system.progress = 0.5
     assert set(system.loss(made[1][0])) >= KD
+
+
+def test_a_new_backbone_first_learns_alone_to_give_what_the_teachers_gives(tmp_path):
+    """Under heads that exist: they are asked of nothing and keep what they know, until the share is over."""
+    steps = make(params(**SMALL), dataset(tmp_path, [page(0), page(1)]), None)
+    system = distilled(steps, teacher(channels=32, detail=8), imitate=0.5)
+    assert set(system.loss(steps[1][0])) == {"total", "kd_level", "kd_layout"}
+    system = distilled(
+        make(params(**SMALL, detail=8), tmp_path, None), teacher(channels=32, detail=8), imitate=0.5
+    )
+    parts = system.loss(steps[1][0])
+    assert parts["total"].item() == pytest.approx(
+        sum(parts[k].item() for k in ("kd_level", "kd_layout", "kd_detail"))
+    )
+    parts["total"].backward()
+    learned = {
+        name
+        for name, part in system.network.named_children()
+        if any(p.grad is not None for p in part.parameters())
+    }
+    assert learned == {"backbone", "neck", "detail"}
+    system.progress = 0.5
+    assert set(system.loss(steps[1][0])) >= KD
+
+
+def test_what_imitates_fully_is_no_distance_away_and_blank_maps_a_variance_and_more(made):
+    large = deepcopy(made[0].network).eval()
+    system = distilled(made, deepcopy(large), imitate=1.0).eval()
+    with torch.no_grad():
+        assert system.imitation(made[1][0]["image"])["total"].item() == 0
+        known, _, _ = large.maps(made[1][0]["image"])
+        for part in system.network.neck.smooth:
+            for weight in part.parameters():
+                weight.zero_()
+        level = system.imitation(made[1][0]["image"])["kd_level"].item()
+    assert level == pytest.approx(((known**2).mean() / known.var()).item(), rel=1e-4)
 
 
 def test_pages_without_annotated_words_are_taught_all_but_their_reading(tmp_path):

@@ -103,13 +103,17 @@ class Trident(nn.Module):
 
     def forward(self, pages: Tensor) -> Features:
         """One pass over pages, uint8 (B, H, W, 3)."""
+        level, layout, detail = self.maps(pages)
+        return Features(level, detail, layout, self.words(level), self.layout(layout))
+
+    def maps(self, pages: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What heads see of pages, uint8 (B, H, W, 3): `level`, `layout` and `detail` of `Features`."""
         # NHWC seen as NCHW is channels_last already: no copy. Before the arithmetic, which runtimes do slowly three by three.
         x = (pages.permute(0, 3, 1, 2).float() - self.mean) / self.std
         maps = self.backbone(x)
         detail = self.detail.map(maps.pop(0)) if self.detail else None
         levels = self.neck(maps)
-        level, layout = levels[0], levels[self.strides.index(self.config.layout_stride)]
-        return Features(level, detail, layout, self.words(level), self.layout(layout))
+        return levels[0], levels[self.strides.index(self.config.layout_stride)], detail
 
     def rois(self, features: Features, views: Tensor, page: Tensor, columns: int) -> Tensor:
         """Features (N, C, roi height, columns) of views (N, 4), widened word boxes in pixels, on pages `page` (N,)."""
