@@ -187,7 +187,8 @@ def run(args: argparse.Namespace) -> int:
         state = training_state("student", key, params.seed, args.data, args.fresh)
         train_student(params, teacher, args.data, args.cache, out, state=state, **places)
     elif args.name == "trident" and isinstance(teacher, Trident):
-        start = start_of(params, args)
+        # What imitates comes under the teacher's heads; between sizes little of a teacher fits.
+        start = args.teacher if params.trident.distill.imitate else start_of(params, args)
         key = params.trident.model_dump_json() + key + (weights_digest(start) if start else "")
         state = training_state("trident_student", key, params.seed, args.data, args.fresh)
         system, steps = make_student(params, teacher, args.data, args.cache)

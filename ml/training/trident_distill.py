@@ -61,8 +61,11 @@ def dense_like(student: Outputs, teacher: Outputs, stride: int, temperature: flo
     return soft_classes(ours[0], theirs[0], temperature) + (sure * apart).sum() / sure.sum().clamp(min=1)
 
 
-def check_comparable(student: Trident, teacher: Trident) -> None:
-    """Raises UsageError that names what two Tridents must share and do not: strides, charset, columns, length."""
+def check_comparable(student: Trident, teacher: Trident, imitate: bool = False) -> None:
+    """Raises UsageError that names what two Tridents must share and do not: strides, charset, columns, length.
+
+    To imitate also the widths of what heads see, for the heads are the teacher's.
+    """
     own, given = student.config, teacher.config
     shared = [
         ("strides", "word_stride, layout_stride", *((c.word_stride, c.layout_stride) for c in (own, given))),
@@ -71,6 +74,10 @@ def check_comparable(student: Trident, teacher: Trident) -> None:
     ]
     if student.decoder and teacher.decoder:
         shared.append(("length", "length", own.length, given.length))
+    if imitate:
+        shared.append(
+            ("widths", "channels, detail", (own.channels, own.detail), (given.channels, given.detail))
+        )
     for what, keys, ours, theirs in shared:
         if ours != theirs:
             raise UsageError(
@@ -97,7 +104,7 @@ class TridentDistillation(TridentSystem):
     ) -> None:
         """Raises UsageError where the two cannot be compared."""
         super().__init__(network, layout_known, shown)
-        check_comparable(network, teacher)
+        check_comparable(network, teacher, config.imitate > 0)
         # In a tuple, so that the teacher is no part of this module: it is neither trained nor saved.
         self._teacher = (teacher.eval().requires_grad_(False),)
         self.config = config
@@ -127,24 +134,18 @@ class TridentDistillation(TridentSystem):
         return {"total": total, **parts}
 
     def imitation(self, image: Tensor) -> dict[str, Tensor]:
-        """How far what heads see is from what the teacher's see, in its variances; no head is asked.
+        """How far what heads see is from what the teacher's see, in its variances: each level and the detail.
 
-        Of each level and, where both have as wide a one, of the detail.
+        No head is asked, so none changes.
         """
         teacher = self._teacher[0].to(image.device)
         with torch.no_grad():
-            *known, known_detail = teacher.maps(image)
-        *levels, detail = self.network.maps(image)
-        projections = self.network.get_submodule(PROJECTIONS).children()
-        pairs = [
-            (project(ours), theirs) for project, ours, theirs in zip(projections, levels, known, strict=True)
-        ]
-        if detail is not None and known_detail is not None and detail.shape == known_detail.shape:
-            pairs.append((detail, known_detail))
-        names = ("kd_level", "kd_layout", "kd_detail")
+            known = teacher.maps(image)
+        maps = zip(("kd_level", "kd_layout", "kd_detail"), self.network.maps(image), known, strict=True)
         parts = {
             name: F.mse_loss(ours.float(), theirs.float()) / theirs.float().var()
-            for name, (ours, theirs) in zip(names, pairs, strict=False)
+            for name, ours, theirs in maps
+            if ours is not None and theirs is not None
         }
         return {"total": torch.stack(list(parts.values())).sum(), **parts}
 

@@ -128,7 +128,7 @@ def test_distillation_begins_where_it_is_told_to(made):
 def test_a_new_backbone_first_learns_alone_to_give_what_the_teachers_gives(tmp_path):
     """Under heads that exist: they are asked of nothing and keep what they know, until the share is over."""
     steps = make(params(**SMALL), dataset(tmp_path, [page(0), page(1)]), None)
-    system = distilled(steps, teacher(channels=32, detail=8), imitate=0.5)
+    system = distilled(steps, teacher(channels=32), imitate=0.5)
     assert set(system.loss(steps[1][0])) == {"total", "kd_level", "kd_layout"}
     system = distilled(
         make(params(**SMALL, detail=8), tmp_path, None), teacher(channels=32, detail=8), imitate=0.5
@@ -203,6 +203,11 @@ def test_what_cannot_be_compared_is_refused(made, changes, told):
         distilled(made, teacher(**changes))
 
 
+def test_to_imitate_a_student_must_be_as_wide(made):
+    with pytest.raises(UsageError, match=r"widths: \(32, 0\) and \(48, 0\)"):
+        distilled(made, teacher(), imitate=0.1)
+
+
 def test_dense_answers_pull_towards_the_teacher_where_it_is_sure():
     def outputs(score, side, center):
         return (
@@ -265,6 +270,28 @@ def test_the_command_makes_a_student_that_opens_and_reads(project, capsys):
     table = (project / "metrics/trident_student.csv").read_text()
     assert set(table.splitlines()[0].split(",")) >= KD
     assert not list((project / ".scriptorium/training").glob("trident_student*"))
+
+
+def test_the_command_puts_a_new_backbone_under_the_teachers_heads(project, capsys):
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["trident"] |= {"channels": 48, "backbone": "resnet18"}
+    values["trident"]["distill"] |= {"imitate": 1.0}
+    (project / "params.yaml").write_text(yaml.safe_dump(values))
+    command = ["distill", "trident", "--teacher", "models/large", "--data", "data", "--workers", "0"]
+    assert main([*command, "--out", "models/trident"]) == 0
+    assert "from models/large" in capsys.readouterr().out
+    (student, _), (large, _) = load(project / "models/trident"), load(project / "models/large")
+    assert student.config.backbone == "resnet18"
+    kept = large.state_dict()
+    for name, value in student.state_dict().items():
+        if name.split(".")[0] in ("words", "layout", "reader", "decoder"):
+            assert torch.equal(value, kept[name]), name
+    changed = [
+        name
+        for name, value in student.neck.state_dict().items()
+        if not torch.equal(value, kept[f"neck.{name}"])
+    ]
+    assert changed
 
 
 def test_a_student_never_replaces_its_teacher(project, capsys):
