@@ -234,8 +234,8 @@ class ExportConfig(Section):
     pages: Count = Field(16, description="validation pages on which parity is measured")
     int8: tuple[str, ...] = Field(
         ("trident",),
-        description="models whose convolutions are 8-bit integers, where that costs no figure more than metric_bound; "
-        "none on GPUs, which take the float graph",
+        description="models whose convolutions are 8-bit integers, unless a figure certainly falls by more than "
+        "metric_bound; none on GPUs, which take the float graph",
     )
     calibration: Count = Field(12, description="training pages that show the integers their ranges")
 

@@ -37,6 +37,9 @@ def _layout(rows: Sequence[Row]) -> float:
     return ap50(join([hits_of(row["layout"]) for row in rows]))
 
 
+#: Share of resamples in which a challenger must lose before it is held to be worse.
+CERTAIN = 0.95
+
 #: The figures that models are compared by: where they lie, how rows make them, whether more is better.
 FIGURES: dict[str, tuple[str, Figure, bool]] = {
     "word_f1": ("words", _f1("words"), True),
@@ -57,6 +60,11 @@ class Comparison:
     low: float  # 95 % interval of the gain
     high: float
     worse: float  # share of resamples in which the challenger loses by more than the tolerance
+
+    @property
+    def certainly_worse(self) -> bool:
+        """Whether the loss is more than what other documents would have made of it."""
+        return self.worse >= CERTAIN
 
 
 def compare(

@@ -23,9 +23,6 @@ from ml.evaluation.command import evaluate_store
 from ml.predictor import open_predictor
 from ml.serving.repository import Repository, digest_of
 
-#: Share of resamples in which a challenger must lose before it is held to be worse.
-CERTAIN = 0.95
-
 #: For each rule on a figure: where the evaluation has it, and whether the bound is a floor.
 FLOORS = {
     "word_f1": (("words", "f1"), True),
@@ -131,7 +128,7 @@ def against(
             "rule": f"{comparison.figure} against the champion",
             "value": comparison.gain,
             "bound": -config.tolerance,
-            "passed": comparison.worse < CERTAIN,
+            "passed": not comparison.certainly_worse,
             **{key: value for key, value in asdict(comparison).items() if key not in ("figure", "gain")},
         }
         for comparison in comparisons

@@ -13,6 +13,9 @@ from ml.config import ExportConfig, add_params_option, load_params
 from ml.errors import UsageError
 from ml.progress import track
 
+#: Bootstrap resamples in which integers are held against floats.
+RESAMPLES = 1000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", help="name of the model; its metrics are written under it")
@@ -36,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = load_params(args.params).export
+    params = load_params(args.params)
+    config = params.export
     model, out = args.model or Path("models") / args.name, args.out or Path("graphs") / args.name
     if not (model / "card.json").exists():
         raise UsageError(f"{model}: no checkpoint there; train '{args.name}' first")
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         pages = itertools.islice(PageStore(args.data / "val"), config.pages)
         parity = measure(card, TorchRunner(graph_of(network, card)), OnnxRunner(beside / "model.onnx"), pages)
         judge(parity, config.tensor_bound, config.metric_bound, args.name)
-        lost = _to_int8(beside, args.data, config) if args.name in config.int8 else None
+        lost = _to_int8(beside, args.data, config, params.seed) if args.name in config.int8 else None
         (beside / "card.json").write_text(
             json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -78,12 +82,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_int8(folder: Path, data: Path, config: ExportConfig) -> dict[str, float]:
-    """Put the graph's convolutions in integers, unless a figure falls by more than the bound; what each figure lost."""
+def _to_int8(folder: Path, data: Path, config: ExportConfig, seed: int) -> dict[str, float]:
+    """Put the graph's convolutions in integers, unless a figure certainly falls by more than the bound; what each lost."""
+    from ml.evaluation.bootstrap import compare
+    from ml.evaluation.evaluator import evaluate
     from ml.export.int8 import quantise
-    from ml.export.parity import measure
     from ml.models.processor import processor_for
     from ml.pages.store import PageStore
+    from ml.predictor import Predictor
     from ml.runners import OnnxRunner
 
     exact, integers = folder / "model.onnx", folder / "int8.onnx"
@@ -92,13 +98,17 @@ def _to_int8(folder: Path, data: Path, config: ExportConfig) -> dict[str, float]
     shown = range(0, len(train), max(1, len(train) // config.calibration))[: config.calibration]
     inputs = (processor.prepare(train[number].pixels())[0] for number in track(shown, len(shown), "int8"))
     quantise(exact, integers, inputs)
-    pages = itertools.islice(PageStore(data / "val"), config.pages)
-    lost = measure(runner.card, runner, OnnxRunner(integers), pages).metrics
-    told = ", ".join(f"{figure.replace('_', ' ')} {-loss:+.4f}" for figure, loss in lost.items())
-    if all(loss <= config.metric_bound for loss in lost.values()):
+    pages = list(itertools.islice(PageStore(data / "val"), config.pages))
+    documents = [
+        evaluate(Predictor(runner.card, form), pages).to_json()["documents"]
+        for form in (OnnxRunner(integers), runner)
+    ]
+    compared = compare(*documents, resamples=RESAMPLES, tolerance=config.metric_bound, seed=seed)
+    told = ", ".join(f"{one.figure.replace('_', ' ')} {one.gain:+.4f}" for one in compared)
+    if any(one.certainly_worse for one in compared):
+        integers.unlink()
+        print(f"int8: the float graph is kept, integers cost more than {config.metric_bound} ({told})")
+    else:
         integers.replace(exact)
         print(f"int8: convolutions are integers now ({told})")
-    else:
-        integers.unlink()
-        print(f"int8: the float graph is kept, integers would cost more than {config.metric_bound} ({told})")
-    return lost
+    return {one.figure: -one.gain for one in compared}

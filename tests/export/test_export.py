@@ -2,6 +2,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -162,9 +163,23 @@ def test_the_integer_graph_is_the_same_model_with_integer_convolutions(exported,
     )
 
 
-@pytest.mark.parametrize(("loss", "said"), [(0.009, "integers now"), (0.011, "float graph is kept")])
-def test_integers_are_taken_only_where_no_figure_falls_by_more_than_the_bound(
-    exported, tmp_path, capsys, monkeypatch, loss, said
+def scored(matched: list[int]) -> SimpleNamespace:
+    """An evaluation of documents of a thousand words, so many of which were found."""
+    counts = [{"matched": n, "truth": 1000, "found": 1000} for n in matched]
+    rows = [{"document": str(i), "words": row} for i, row in enumerate(counts)]
+    return SimpleNamespace(to_json=lambda: {"documents": rows})
+
+
+@pytest.mark.parametrize(
+    ("matched", "taken"),
+    [
+        pytest.param([991] * 20, True, id="within-the-bound"),
+        pytest.param([989] * 20, False, id="beyond-it-everywhere"),
+        pytest.param([750] + [1000] * 19, True, id="beyond-it-by-one-document"),
+    ],
+)
+def test_integers_are_refused_where_a_figure_certainly_falls_by_more_than_the_bound(
+    exported, tmp_path, capsys, monkeypatch, matched, taken
 ):
     _, model_card, path = exported
     shutil.copy(path, tmp_path / "model.onnx")
@@ -172,12 +187,13 @@ def test_integers_are_taken_only_where_no_figure_falls_by_more_than_the_bound(
     for split in ("train", "val"):
         with PageWriter(tmp_path / "data" / split) as writer:
             writer.write(page)
-    lost = dataclasses.replace(GOOD, metrics={"words_f1": 0.0, "end_to_end_f1": loss})
-    monkeypatch.setattr("ml.export.parity.measure", lambda *_: lost)
-    assert _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01)) == lost.metrics
-    assert said in capsys.readouterr().out
+    evaluations = iter([scored(matched), scored([1000] * 20)])  # in integers, in floats
+    monkeypatch.setattr("ml.evaluation.evaluator.evaluate", lambda *_: next(evaluations))
+    lost = _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01), seed=1)
+    assert lost == {"word_f1": pytest.approx(1 - sum(matched) / 20_000)}
+    assert ("integers now" if taken else "float graph is kept") in capsys.readouterr().out
     nodes = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
-    assert ("QuantizeLinear" in nodes) == (loss < 0.01)
+    assert ("QuantizeLinear" in nodes) == taken
     assert not (tmp_path / "int8.onnx").exists()
     assert OnnxRunner(tmp_path / "model.onnx").card == model_card
 
