@@ -123,12 +123,13 @@ def test_a_few_steps_lower_the_loss_on_a_batch(steps: LayoutSteps) -> None:
     system = LayoutSystem(fresh_network(config(denoising=0), 0)).train()
     optimizer = torch.optim.AdamW(system.network.parameters(), lr=2e-3)
     batch, losses = steps[0], []
-    for _ in range(12):
+    for _ in range(24):
         loss = system.loss(batch)["total"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    # Twice as many steps as it takes: early ones are bumpy, and threads add up in another order.
     assert losses[-1] < 0.9 * losses[0]
 
 
