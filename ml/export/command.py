@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    params = load_params(args.params)
-    config = params.export
+    config = load_params(args.params).export
     model, out = args.model or Path("models") / args.name, args.out or Path("graphs") / args.name
     if not (model / "card.json").exists():
         raise UsageError(f"{model}: no checkpoint there; train '{args.name}' first")
@@ -61,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         pages = itertools.islice(PageStore(args.data / "val"), config.pages)
         parity = measure(card, TorchRunner(graph_of(network, card)), OnnxRunner(beside / "model.onnx"), pages)
         judge(parity, config.tensor_bound, config.metric_bound, args.name)
-        lost = _to_int8(beside, args.data, config, params.seed) if args.name in config.int8 else None
+        lost = _to_int8(beside, args.data, config) if args.name in config.int8 else None
         (beside / "card.json").write_text(
             json.dumps(card, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
         )
@@ -82,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _to_int8(folder: Path, data: Path, config: ExportConfig, seed: int) -> dict[str, float]:
+def _to_int8(folder: Path, data: Path, config: ExportConfig) -> dict[str, float]:
     """Put the graph's convolutions in integers, unless a figure certainly falls by more than the bound; what each lost."""
     from ml.evaluation.bootstrap import compare
     from ml.evaluation.evaluator import evaluate
@@ -103,7 +102,7 @@ def _to_int8(folder: Path, data: Path, config: ExportConfig, seed: int) -> dict[
         evaluate(Predictor(runner.card, form), pages).to_json()["documents"]
         for form in (OnnxRunner(integers), runner)
     ]
-    compared = compare(*documents, resamples=RESAMPLES, tolerance=config.metric_bound, seed=seed)
+    compared = compare(*documents, resamples=RESAMPLES, tolerance=config.metric_bound, seed=0)
     told = ", ".join(f"{one.figure.replace('_', ' ')} {one.gain:+.4f}" for one in compared)
     if any(one.certainly_worse for one in compared):
         integers.unlink()

@@ -189,7 +189,7 @@ def test_integers_are_refused_where_a_figure_certainly_falls_by_more_than_the_bo
             writer.write(page)
     evaluations = iter([scored(matched), scored([1000] * 20)])  # in integers, in floats
     monkeypatch.setattr("ml.evaluation.evaluator.evaluate", lambda *_: next(evaluations))
-    lost = _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01), seed=1)
+    lost = _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01))
     assert lost == {"word_f1": pytest.approx(1 - sum(matched) / 20_000)}
     assert ("integers now" if taken else "float graph is kept") in capsys.readouterr().out
     nodes = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
