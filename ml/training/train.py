@@ -101,7 +101,10 @@ def start_of(params: Params, args: argparse.Namespace) -> Path | None:
     own = params.trident.model_dump(mode="json")
     other = [key for key in BUILD if own[key] != built[key]]
     if other:
-        say(f"trident: from random weights; {start} is built with another {', '.join(other)}")
+        say(
+            f"trident: from random weights; {start} is built with another {', '.join(other)} "
+            f"(`--start {start}` takes what fits of it)"
+        )
         return None
     return start
 

@@ -287,6 +287,7 @@ class TridentSystem(nn.Module):
             ones,
             batch["words_known"],
             config.word_stride,
+            config.even_boxes,
         )
         detection = torch.stack(list(parts.values())).sum()
         layout = zero
@@ -300,6 +301,7 @@ class TridentSystem(nn.Module):
                         batch["region_labels"],
                         batch["regions_known"],
                         config.layout_stride,
+                        config.even_boxes,
                     ).values()
                 )
             ).sum()

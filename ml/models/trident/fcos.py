@@ -142,8 +142,12 @@ def fcos_loss(
     labels: Tensor,
     known: Tensor,
     stride: int,
+    even: bool = False,
 ) -> dict[str, Tensor]:
     """Focal + (1 - GIoU) + centerness BCE, each over the number of positive locations.
+
+    With `even` every box has the same part in the GIoU, however many locations it holds; else a dash, of two or three
+    locations, is next to nothing beside a word of fifty.
 
     outputs: logits (B, K, h, w), sides (B, 4, h, w), centerness (B, 1, h, w); owner: int (B, h, w), -1 for none;
     boxes (B, N, 4); labels (B, N); known: bool (B,), pages without annotation take no part.
@@ -161,7 +165,13 @@ def fcos_loss(
     points = locations(height, width, stride).to(boxes).expand(len(boxes), -1, -1)[positive]
     truth = boxes.gather(1, index[..., None].expand(-1, -1, 4))[positive]
     predicted = sides_to_boxes(points, sides.flatten(2).transpose(1, 2)[positive])
-    loss_box = (1 - giou(predicted, truth)).sum() / count
+    distance = 1 - giou(predicted, truth)
+    if even:
+        held = torch.zeros_like(boxes[..., 0]).scatter_add(1, index, positive.to(boxes))
+        distance = distance / held.gather(1, index)[positive]
+        loss_box = distance.sum() / (held > 0).sum().clamp(min=1)
+    else:
+        loss_box = distance.sum() / count
     # In a box of one or two locations none can be more central, and its score should not suffer.
     central = centerness(points, at_least(truth, 2 * stride))
     loss_center = (

@@ -107,6 +107,18 @@ def test_a_page_without_annotation_teaches_nothing():
     assert all(not output.grad.any() for output in outputs if output.grad is not None)
 
 
+@pytest.mark.parametrize(("even", "expected"), [(False, 16 / 18), (True, 1 / 2)])
+def test_a_dash_counts_by_its_two_locations_or_as_much_as_a_word_of_sixteen(even, expected):
+    word, dash, none = [0.0, 0.0, 32.0, 8.0], [36.0, 5.5, 44.0, 6.5], [0.0, 0.0, 0.0, 0.0]
+    owner = torch.from_numpy(assign(np.array([word, dash], np.float32), 4, 12, 4))[None]
+    sides = torch.zeros(1, 4, 4, 12)  # no box around the word's locations: 1 - GIoU is 1
+    sides[0, :, 1, 9], sides[0, :, 1, 10] = torch.tensor([2, 0.5, 6, 0.5]), torch.tensor([6, 0.5, 2, 0.5])
+    outputs = (torch.zeros(1, 1, 4, 12), sides, torch.zeros(1, 1, 4, 12))
+    boxes, labels = torch.tensor([[word, dash, none]]), torch.zeros(1, 3, dtype=torch.long)
+    losses = fcos_loss(outputs, owner, boxes, labels, torch.tensor([True]), 4, even)
+    assert losses["box"].item() == pytest.approx(expected)
+
+
 def test_focal_term_is_normalised_by_positive_locations():
     _, parts = _one_word(known=True)
     # The word covers 4 x 2 locations of 32; every logit is 0.
