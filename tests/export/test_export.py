@@ -187,8 +187,15 @@ def test_integers_are_refused_where_a_figure_certainly_falls_by_more_than_the_bo
     for split in ("train", "val"):
         with PageWriter(tmp_path / "data" / split) as writer:
             writer.write(page)
-    evaluations = iter([scored(matched), scored([1000] * 20)])  # in integers, in floats
-    monkeypatch.setattr("ml.evaluation.evaluator.evaluate", lambda *_: next(evaluations))
+    monkeypatch.setattr(
+        "ml.runners.OnnxRunner",
+        lambda file: SimpleNamespace(card=model_card, integers=file.name == "int8.onnx"),
+    )
+    monkeypatch.setattr("ml.predictor.Predictor", lambda card, runner: runner)
+    monkeypatch.setattr(
+        "ml.evaluation.evaluator.evaluate",
+        lambda reader, pages: scored(matched if reader.integers else [1000] * 20),
+    )
     lost = _to_int8(tmp_path, tmp_path / "data", ExportConfig(metric_bound=0.01))
     assert lost == {"word_f1": pytest.approx(1 - sum(matched) / 20_000)}
     assert ("integers now" if taken else "float graph is kept") in capsys.readouterr().out
