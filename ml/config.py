@@ -167,7 +167,7 @@ class TridentConfig(Section):
     clogged: Share = Field(0.0, description="probability of a page whose letters' openings ink has filled")
     dark: Share = Field(0.0, description="probability of a page in little light: dark paper, darker print")
     even_boxes: bool = Field(
-        False, description="every box has the same part in the boxes' loss, however many locations it holds"
+        True, description="every box has the same part in the boxes' loss, however many locations it holds"
     )
     layout_weight: float = Field(1.0, ge=0, description="weight of the layout loss")
     detection_weight: float = Field(1.0, ge=0, description="weight of the word detection loss")
