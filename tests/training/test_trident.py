@@ -189,6 +189,18 @@ def test_every_part_of_the_network_learns_from_a_full_batch(system):
     net.zero_grad()
 
 
+def test_small_words_and_regions_have_more_to_say_where_boxes_are_even(tmp_path):
+    words = (Word((20, 20, 60, 30), "Total"), Word((80, 20, 84, 30), "1"))
+    regions = (Region((10, 10, 200, 40), "Text"), Region((10, 60, 40, 90), "Text"))
+    data = dataset(tmp_path, [page(0, words=words, regions=regions)])
+    losses = []
+    for even in (True, False):
+        net, steps = make(params(even_boxes=even), data, None)
+        losses.append(net.eval().loss(steps[0]))
+    assert all(losses[0][part] != losses[1][part] for part in ("detection", "layout"))
+    assert all(losses[0][part] == losses[1][part] for part in ("ctc", "decoder"))
+
+
 def test_layout_weight_zero_sends_no_gradient_into_the_layout_head(system):
     net, steps = system
     silent = TridentSystem(net.network, layout_known=False)

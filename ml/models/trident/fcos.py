@@ -146,7 +146,7 @@ def fcos_loss(
 ) -> dict[str, Tensor]:
     """Focal + (1 - GIoU) + centerness BCE, each over the number of positive locations.
 
-    With `even` every box has the same part in the GIoU, however many locations it holds; else a dash, of two or three
+    With `even` the GIoU term is the mean of the boxes, each the mean of its locations: else a dash, of two or three
     locations, is next to nothing beside a word of fifty.
 
     outputs: logits (B, K, h, w), sides (B, 4, h, w), centerness (B, 1, h, w); owner: int (B, h, w), -1 for none;
