@@ -45,6 +45,7 @@ from ml.pages.readers.pdf import PdfLimits, document_pages
 from ml.pages.readers.pdf_words import tighten
 from ml.pages.readers.xml_trees import read_alto
 from ml.pages.result import ReadWord
+from ml.progress import track
 from ml.serving.client import ServedPredictor
 from ml.serving.promotion import promote
 from ml.serving.repository import Repository
@@ -249,7 +250,7 @@ def main() -> int:
             scores.setdefault(group, {}).setdefault(engine, Score()).add(sample, reading)
 
     def trident(reader: ServedPredictor) -> None:
-        for sample in samples:
+        for sample in track(samples, len(samples), "trident"):
             reader.read(sample.pixels)  # the first request sets up memory for its shape
             began = time.perf_counter()
             result = reader.read(sample.pixels)
@@ -265,7 +266,7 @@ def main() -> int:
             Image.fromarray(sample.pixels).save(path)
         memory["trident"] = served(args.graph, home, trident)
         if shutil.which("tesseract"):
-            for path, sample in zip(pages, samples, strict=True):
+            for path, sample in track(zip(pages, samples, strict=True), len(pages), "tesseract"):
                 reading, peak = tesseract(path)
                 count("tesseract", sample, reading)
                 memory["tesseract"] = max(peak, memory.get("tesseract", 0.0))
